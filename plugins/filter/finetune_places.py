@@ -5,13 +5,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: finetune_places
-short_description: Tell which hosts make which fine-tune
+short_description: Place fine-tunes on hosts
 version_added: 0.1.0
 description:
-  - Takes the declared fine-tunes, and tells the hosts of each. Those its C(nodes) name; else one of the hosts that the
-    fine-tunes spread over; else all hosts of the play.
-  - In a spread a fine-tune stays where it is, as the hosts have written it down or where it is served. One that is
-    nowhere yet goes to the host with the fewest.
+  - Returns the hosts of each declared fine-tune. These are the hosts of its C(nodes), else one of the hosts that the
+    fine-tunes are spread over, else all hosts of the play.
+  - In a spread, a fine-tune stays on the host that is recorded for it, or that serves it already. Any other fine-tune
+    is placed on the host with the fewest.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -23,26 +23,26 @@ options:
     description: Groups of the inventory, with their hosts.
     type: dict
     required: true
-  everybody:
+  play_hosts:
     description: All hosts of the play.
     type: list
     elements: str
     required: true
-  over:
-    description: Hosts, or groups of them, that the fine-tunes spread over. No spread when empty.
+  spread_over:
+    description: Hosts, or groups of hosts, that the fine-tunes are spread over. Empty for no spread.
     type: list
     elements: str
     default: []
-  told:
+  reports:
     description:
-      - What the hosts have told, by host. C(places) is the content of the file the places are kept in, C(served) a list
-        of the directories of what is served there.
+      - The state of the hosts, by host. C(places) is the content of the file C(places.json), C(served) a list of the
+        directories of the models that the host serves.
     type: dict
     default: {}
 """
 
 EXAMPLES = r"""
-- name: Show who makes what
+- name: Show the placement of the fine-tunes
   ansible.builtin.debug:
     msg: "{{ (finetunes | ia_homelab.llamafactory.finetune_places(groups, ansible_play_hosts_all, ['pc_ia'])).hosts }}"
 """
@@ -50,12 +50,13 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(hosts), the hosts of each fine-tune, the leading one first.
-    - C(places) and C(serial), what is to be written down of a spread on every host.
-    - C(declared), the fine-tunes with hosts in C(nodes), no groups.
-    - C(mine), for each host the names of what it makes or leads, and C(parts), of what it takes part in.
+    - C(hosts), the hosts of each fine-tune, the leading host first.
+    - C(places) and C(serial), the record of a spread, which is stored on every host.
+    - C(declared), the fine-tunes with host names, not groups, in C(nodes).
+    - C(mine), for each host the names of the fine-tunes that it makes or leads, and C(parts), of those that it takes
+      part in.
     - C(idle), for each host the datasets that only fine-tunes of other hosts need.
-    - C(lines), who makes what, for people to read.
+    - C(lines), the placement as text.
   type: dict
 """
 
@@ -65,7 +66,7 @@ import urllib.parse
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import dataset_name
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.places import Told, place
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.places import HostReport, place
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.json_text import parse_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
@@ -74,19 +75,20 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 def finetune_places(
     declared: t.Any,
     groups: t.Mapping[str, t.Sequence[str]],
-    everybody: t.Sequence[str],
-    over: t.Sequence[str] = (),
-    told: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+    play_hosts: t.Sequence[str],
+    spread_over: t.Sequence[str] = (),
+    reports: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
 ) -> dict[str, t.Any]:
-    """Which hosts make which fine-tune.
+    """Place the declared fine-tunes on hosts.
 
     :raises AnsibleFilterError: for a host or group that is not in the inventory.
     """
-    known = {host: _told(host, facts) for host, facts in (told or {}).items()}
+    states = {host: _report(host, facts) for host, facts in (reports or {}).items()}
+    over = [spread_over] if isinstance(spread_over, str) else list(spread_over)
     try:
         finetunes = entries(declared)
-        found = place(finetunes, groups, list(everybody), [over] if isinstance(over, str) else list(over), known)
-        idle = {host: _idle(finetunes, found.hosts, host) for host in everybody}
+        found = place(finetunes, groups, list(play_hosts), over, states)
+        idle = {host: _idle(finetunes, found.hosts, host) for host in play_hosts}
     except InputError as error:
         raise AnsibleFilterError(str(error)) from error
     by_host: dict[str, list[str]] = {}
@@ -99,7 +101,7 @@ def finetune_places(
     lines = [f"{host}: {', '.join(names)}" for host, names in sorted(by_host.items())]
     led = {str(finetune["name"]) for finetune in finetunes if finetune.get("nodes")}
     roles: dict[str, dict[str, list[str]]] = {"mine": {}, "parts": {}}
-    for host in everybody:
+    for host in play_hosts:
         has = [name for name, hosts in found.hosts.items() if host in hosts]
         roles["parts"][host] = [name for name in has if name in led and found.hosts[name][0] != host]
         roles["mine"][host] = [name for name in has if name not in roles["parts"][host]]
@@ -124,19 +126,19 @@ def _idle(finetunes: t.Sequence[t.Mapping[str, t.Any]], hosts: t.Mapping[str, li
     return sorted(needed[False] - needed[True])
 
 
-def _told(host: str, facts: t.Mapping[str, t.Any]) -> Told:
+def _report(host: str, facts: t.Mapping[str, t.Any]) -> HostReport:
     served = frozenset(urllib.parse.unquote(str(name)).lower() for name in facts.get("served") or [])
     written = str(facts.get("places") or "")
     if not written:
-        return Told(served=served)
+        return HostReport(served=served)
     try:
         value = parse_json(written)
         places = {str(name): str(there) for name, there in value["places"].items()}
-        return Told(places, int(value["serial"]), served)
+        return HostReport(places, int(value["serial"]), served)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnsibleFilterError(
-            f"{host}: the file that tells where each fine-tune is made is damaged ({error}). Remove places.json in its "
-            "data directory: the other hosts know it, and what is served is known too."
+            f"{host}: places.json in its data directory, which records the placements, is damaged ({error}). "
+            "Remove it: it is restored from the other hosts and from the served models."
         ) from error
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: node_placements
-short_description: Tell what a host has to know of the fine-tunes that several hosts train together
+short_description: Return the part of a host in the fine-tunes that several hosts train together
 version_added: 0.1.0
 description:
-  - Gives the option O(ia_homelab.llamafactory.job#module:nodes) of M(ia_homelab.llamafactory.job) for a host.
-  - Where the host does not lead, only those that have to be trained are in it.
+  - Returns the value of O(ia_homelab.llamafactory.job#module:nodes) for a host.
+  - If the host does not lead, only the fine-tunes that are still to be trained are included.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
   _input:
     description:
-      - The fine-tunes, with names of hosts in C(nodes). Those of one host are passed over.
+      - The fine-tunes, with host names in C(nodes). Fine-tunes of a single host are ignored.
       - A list, or a dictionary by name.
     type: raw
     required: true
@@ -24,22 +24,23 @@ options:
     type: str
     required: true
   addresses:
-    description: Where the hosts reach each other, by name.
+    description: Addresses at which the hosts reach each other, by name.
     type: dict
     required: true
   offers:
-    description: What the leading hosts have told, by the name of the fine-tune.
+    description:
+      - C(trainings) of M(ia_homelab.llamafactory.training_node) on the leading hosts, by the name of the fine-tune.
     type: dict
     required: true
   runs:
-    description: The runs that the leading hosts were asked for.
+    description: The runs that were submitted on the leading hosts.
     type: list
     elements: dict
     default: []
 """
 
 EXAMPLES = r"""
-- name: Ask for what this host leads
+- name: Submit the runs that this host leads
   ia_homelab.llamafactory.job:
     state: submitted
     data_dir: /data/llamafactory
@@ -65,15 +66,15 @@ def node_placements(
     offers: t.Mapping[str, t.Mapping[str, t.Any]],
     runs: t.Sequence[t.Mapping[str, t.Any]] = (),
 ) -> dict[str, dict[str, t.Any]]:
-    """What a host has to know of the fine-tunes that it trains together with others."""
+    """Return the part of a host in each fine-tune that it trains together with others."""
     found = {}
     for finetune in entries(finetunes):
         name, names = str(finetune["name"]), [str(node) for node in finetune.get("nodes") or []]
         if len(names) < 2 or host not in names:
             continue
         offer = offers.get(name) or {}
-        begun = [run for run in runs if run["name"] == name and "train" in run["pending"]]
-        if names[0] != host and not begun:
+        submitted = [run for run in runs if run["name"] == name and "train" in run["pending"]]
+        if names[0] != host and not submitted:
             continue
         found[name] = {
             "rank": names.index(host),
@@ -81,7 +82,7 @@ def node_placements(
             "addresses": [addresses.get(node, node) for node in names],
             "port": offer.get("port") or 0,
             "offer": dict(offer),
-            "session": begun[0].get("session", "") if begun else "",
+            "session": submitted[0].get("session", "") if submitted else "",
         }
     return found
 
@@ -90,5 +91,5 @@ class FilterModule:
     """The filter."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """By its name."""
+        """Return the filter by its name."""
         return {"node_placements": node_placements}

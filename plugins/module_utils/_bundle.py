@@ -80,7 +80,7 @@ def modules() -> None:
     from ._core.datasets import unused_versions as _core_datasets_unused_versions
     from ._core.datasets import validation_split as _core_datasets_validation_split
     from ._core.datasets import versions as _core_datasets_versions
-    from ._core.distributed import node_line as _core_distributed_node_line
+    from ._core.distributed import node_connection as _core_distributed_node_connection
     from ._core.distributed import node_link as _core_distributed_node_link
     from ._core.distributed import nodes as _core_distributed_nodes
     from ._core.distributed import places as _core_distributed_places

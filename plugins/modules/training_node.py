@@ -6,15 +6,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: training_node
-short_description: Look whether a host can train together with others
+short_description: Check whether a host can train together with others
 version_added: 0.1.0
 description:
-  - A fine-tune whose C(nodes) name several hosts is trained by all of them together. This module finds out, before
-    anything is asked for, whether that can work. Nothing on the hosts is changed.
-  - On the host that leads, it tells what the others have to know of the training, and chooses ports that are free.
-  - On the others, it holds their base model and dataset against those of the leading host, and refuses what differs.
-  - Between any two of them, it looks whether they reach each other, and names what is blocked. For that each host
-    answers on some ports for as long as it takes, at most five minutes.
+  - A fine-tune with several hosts in C(nodes) is trained by all of them together. This module checks, before a run is
+    submitted, whether that is possible. It changes nothing on the hosts.
+  - On the leading host, it returns the facts of the training that the other hosts need, and chooses free ports.
+  - On the other hosts, it compares their base model and dataset with those of the leading host, and fails if they
+    differ.
+  - It checks that any two hosts can reach each other, and names the ports that are blocked. To this end, each host
+    answers on some ports, for five minutes at most.
 author:
   - ia_homelab contributors (@ia-homelab)
 options:
@@ -31,17 +32,17 @@ options:
     default: []
   addresses:
     description:
-      - Where the hosts can be reached by each other, by their names.
+      - Addresses at which the hosts reach each other, by name.
     type: dict
     required: true
   offers:
     description:
-      - What the leading hosts have told, RV(trainings) of all of them. Needed on the others.
+      - RV(trainings) of all leading hosts. Required on the other hosts.
     type: dict
     default: {}
   dial:
     description:
-      - Ports to try, by the name of the host, as RV(ports) of it.
+      - Ports to connect to, by the name of the host; RV(ports) of that host.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -55,7 +56,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look what there is to train together
+- name: Check the trainings of several hosts
   ia_homelab.llamafactory.training_node:
     data_dir: /data/llamafactory
     node: pc-a
@@ -75,7 +76,7 @@ trainings:
   type: dict
   contains:
     needed:
-      description: Whether it has to be trained.
+      description: Whether the training is still to be done.
       type: bool
     training:
       description: Fingerprint of the training.
@@ -87,16 +88,16 @@ trainings:
       description: Fingerprint of the dataset.
       type: str
     resolved:
-      description: All hyperparameters with what they come to.
+      description: All hyperparameters with their values.
       type: dict
     accelerator:
-      description: What it runs on.
+      description: C(cuda) or C(cpu).
       type: str
     port:
-      description: The port on which the other nodes are waited for.
+      description: Port on which the leading host waits for the others.
       type: int
 ports:
-  description: Ports on which this host answers for a while.
+  description: Ports on which this host answers, for five minutes at most.
   returned: success
   type: list
   elements: int
@@ -108,10 +109,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._ansible_module import main as run_module
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_line import (
-    answer,
-    dial,
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_connection import (
+    answer_probes,
     free_port,
+    probe,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import FIRST_PORT, Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
@@ -126,29 +127,32 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
 
 
-def look(module: AnsibleModule) -> dict[str, t.Any]:
+def inspect(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
-    me, addresses = str(params["node"]), {str(name): str(there) for name, there in params["addresses"].items()}
-    trainings, wanted, callers = {}, [], 0
+    own_name, addresses = (
+        str(params["node"]),
+        {str(name): str(address) for name, address in params["addresses"].items()},
+    )
+    trainings, ports, callers = {}, [], 0
     for declared in entries(params["finetunes"]):
         names = [str(name) for name in declared["nodes"]]
-        if names[0] == me:
-            offer = offer_of(module, declared, addresses[me])
+        if names[0] == own_name:
+            offer = offer_of(module, declared, addresses[own_name])
             trainings[str(declared["name"])] = offer
         else:
             offer = params["offers"][str(declared["name"])]
             take_part(module, declared, offer, names, addresses)
         if offer["needed"] and not module.check_mode:
             callers = max(callers, len(names) - 1)
-            wanted += [offer["port"], offer["port"] + 1] if names[0] == me else []
-    dial_all(me, addresses, params["dial"])
-    wanted = wanted or ([0] if callers else [])
-    ports = answer(addresses[me], wanted, callers) if wanted else []
+            ports += [offer["port"], offer["port"] + 1] if names[0] == own_name else []
+    probe_all(own_name, addresses, params["dial"])
+    ports = ports or ([0] if callers else [])
+    ports = answer_probes(addresses[own_name], ports, callers) if ports else []
     return {"changed": False, "trainings": trainings, "ports": ports}
 
 
 def offer_of(module: AnsibleModule, declared: dict[str, t.Any], address: str) -> dict[str, t.Any]:
-    """What is told of a training that this host leads."""
+    """Return the facts of a training that this host leads."""
     params, engine = module.params, Engine(module.params["data_dir"])
     host = Host(toolchain(params), params["accelerator"], params["datasets"], not module.check_mode, nodes={})
     run = plan(engine.layout, Request.finetune(declared), host)
@@ -167,11 +171,14 @@ def take_part(
     names: list[str],
     addresses: t.Mapping[str, str],
 ) -> None:
-    """Refuse a part that this host cannot have."""
+    """Check that this host can take part in a training.
+
+    :raises InputError: if it has another base model or dataset, or cannot train it.
+    """
     params, engine = module.params, Engine(module.params["data_dir"])
     if offer["needed"]:
-        there = tuple(addresses.get(name, name) for name in names)
-        nodes = Nodes(names.index(params["node"]), tuple(names), there, offer["port"])
+        reached = tuple(addresses.get(name, name) for name in names)
+        nodes = Nodes(names.index(params["node"]), tuple(names), reached, offer["port"])
         plan_part(
             engine.layout,
             declared,
@@ -184,12 +191,17 @@ def take_part(
         )
 
 
-def dial_all(me: str, addresses: t.Mapping[str, str], ports: t.Mapping[str, t.Sequence[int]]) -> None:
-    """Try to reach the other hosts.
+def probe_all(own_name: str, addresses: t.Mapping[str, str], ports: t.Mapping[str, t.Sequence[int]]) -> None:
+    """Connect to the ports of the other hosts.
 
-    :raises NotReadyError: with all that cannot be reached.
+    :raises NotReadyError: names all that cannot be reached.
     """
-    found = [dial(me, name, addresses[name], int(port)) for name, each in ports.items() for port in each if name != me]
+    found = [
+        probe(own_name, name, addresses[name], int(port))
+        for name, each in ports.items()
+        for port in each
+        if name != own_name
+    ]
     problems = [problem for problem in found if problem is not None]
     if problems:
         raise NotReadyError(
@@ -212,7 +224,7 @@ def main() -> None:
             "datasets": {"type": "dict", "default": {}},
             "accelerator": {"type": "str", "choices": ["auto", "cuda", "cpu"], "default": "auto"},
         },
-        look,
+        inspect,
         reads_only=True,
     )
 

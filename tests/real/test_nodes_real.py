@@ -37,7 +37,7 @@ def test_cut_network_ends_both_with_a_message(nodes: Nodes) -> None:
     nodes.lab.plug_in("pc-b")
     for name, other in (NAMES, reversed(NAMES)):
         assert f"The node {other} was lost while the training ran" in errors[name]["message"]
-        assert f"Look whether {other} is up and can be reached, and apply again." in errors[name]["hint"]
+        assert f"Check that {other} is up and reachable, and apply again." in errors[name]["hint"]
         assert (
             "It starts from the beginning: on a CPU several processes cannot resume from a checkpoint."
             in errors[name]["hint"]

@@ -1,9 +1,9 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts that train one model together: who they are, and what LLaMA-Factory is told about it.
+"""The hosts that train one model together, and the environment of LLaMA-Factory on each of them.
 
-The first one leads: it holds the rendezvous of torchrun, and makes everything that comes after the training. Sources:
+The first host leads: it holds the rendezvous of torchrun, and runs all steps after the training. Sources:
 LLaMA-Factory's ``launcher.py`` (``FORCE_TORCHRUN``, ``NNODES``, ``NODE_RANK``, ``NPROC_PER_NODE``, ``MASTER_ADDR``,
 ``MASTER_PORT``); torch.distributed, "Common environment variables" (``GLOO_SOCKET_IFNAME``, ``NCCL_SOCKET_IFNAME``).
 """
@@ -22,24 +22,24 @@ import typing as t
 from ..errors import InputError
 from ..system.files import read_json
 
-#: Where the leading host listens: the first port of these that is free, and for torchrun the next one.
+#: Range of the ports of the leading host: it listens on the first free one, torchrun on the next.
 FIRST_PORT, LAST_PORT = 29400, 29499
 
-#: In a job's directory: what the nodes have agreed upon.
-AGREED = "nodes.json"
+#: Record of the agreement of the nodes, in the directory of a job.
+AGREEMENT_FILE = "nodes.json"
 
 _SIOCGIFCONF = 0x8912
 
 
 @dataclasses.dataclass(frozen=True)
 class Nodes:
-    """The nodes of one training, as one of them knows them.
+    """The nodes of one training, as one of them sees them.
 
-    :param rank: place of this host; 0 leads.
-    :param names: as the inventory calls them, in order.
-    :param addresses: where each can be reached by the others.
-    :param port: where the leading one listens for the others.
-    :param session: names the attempt; the same on all.
+    :param rank: index of this host; 0 leads.
+    :param names: names in the inventory, by rank.
+    :param addresses: addresses at which the others reach each host, by rank.
+    :param port: port of the leading host on which it waits for the others.
+    :param session: identifies the attempt; the same on all hosts.
     """
 
     rank: int
@@ -49,14 +49,14 @@ class Nodes:
     session: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Plain values for the store."""
+        """Return plain values for the store."""
         return {**dataclasses.asdict(self), "names": list(self.names), "addresses": list(self.addresses)}
 
     @classmethod
     def from_dict(cls, value: t.Mapping[str, t.Any]) -> Nodes:
-        """The nodes that :meth:`as_dict` gave.
+        """Restore the nodes from the result of :meth:`as_dict`.
 
-        :raises InputError: when it is none of that.
+        :raises InputError: for any other value.
         """
         try:
             found = cls(
@@ -74,11 +74,11 @@ class Nodes:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of nodes."""
         return len(self.names)
 
     @property
-    def me(self) -> str:
+    def own_name(self) -> str:
         """Name of this host."""
         return self.names[self.rank]
 
@@ -89,14 +89,14 @@ class Nodes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreed:
-    """What the nodes have agreed upon before a training begins.
+class Agreement:
+    """What the nodes agree upon before a training.
 
-    :param port: of torchrun's rendezvous on the leading host.
-    :param master: address of the leading host, as this one reaches it.
-    :param interface: network interface of this host by which it does; empty when it cannot be told.
-    :param resume: step of the checkpoint to go on from, which all have; None to begin anew.
-    :param trained: whether the training had come to its end before.
+    :param port: port of torchrun's rendezvous on the leading host.
+    :param master: address at which this host reaches the leading host.
+    :param interface: network interface of this host towards the leading host; empty if unknown.
+    :param resume: step of the latest checkpoint that all nodes have; None to start from the beginning.
+    :param trained: whether an earlier attempt completed the training.
     """
 
     port: int
@@ -106,21 +106,21 @@ class Agreed:
     trained: bool = False
 
 
-def read_agreed(job_dir: str) -> Agreed:
-    """What was agreed upon for a job.
+def read_agreement(job_dir: str) -> Agreement:
+    """Read the agreement of a job.
 
-    :raises InputError: when nothing was.
+    :raises InputError: if the nodes have not agreed.
     """
     try:
-        return Agreed(**(read_json(os.path.join(job_dir, AGREED)) or {}))
+        return Agreement(**(read_json(os.path.join(job_dir, AGREEMENT_FILE)) or {}))
     except TypeError as error:
         raise InputError("distributed.nodes_disagree", job_dir=job_dir) from error
 
 
-def environment(nodes: Nodes, agreed: Agreed, accelerator: str) -> dict[str, str]:
-    """What LLaMA-Factory's launcher and torch are told.
+def environment(nodes: Nodes, agreed: Agreement, accelerator: str) -> dict[str, str]:
+    """Return the environment variables of LLaMA-Factory's launcher and of torch.
 
-    :param accelerator: ``cpu`` (one process for each node) or ``cuda`` (one for each GPU, which the launcher counts).
+    :param accelerator: ``cpu`` (one process per node) or ``cuda`` (one per GPU; the launcher counts the GPUs).
     """
     env = {
         "FORCE_TORCHRUN": "1",
@@ -132,26 +132,26 @@ def environment(nodes: Nodes, agreed: Agreed, accelerator: str) -> dict[str, str
     if accelerator == "cpu":
         env["NPROC_PER_NODE"] = "1"
     if agreed.interface:
-        # else gloo takes the address that the host's own name has, on Debian 127.0.1.1
+        # otherwise gloo uses the address of the host's own name, which is 127.0.1.1 on Debian
         env.update(GLOO_SOCKET_IFNAME=agreed.interface, NCCL_SOCKET_IFNAME=agreed.interface)
     return env
 
 
 def interface_of(address: str) -> str:
-    """Name of the network interface that has an address; empty when none has (netdevice(7): SIOCGIFCONF)."""
-    wanted = ipaddress.ip_address(address.partition("%")[0])
-    wanted = getattr(wanted, "ipv4_mapped", None) or wanted
-    if wanted.version == 6:
-        return _interface_of_ipv6(wanted.exploded.replace(":", ""))
+    """Return the name of the network interface with an address, or "" (netdevice(7): SIOCGIFCONF)."""
+    target = ipaddress.ip_address(address.partition("%")[0])
+    target = getattr(target, "ipv4_mapped", None) or target
+    if target.version == 6:
+        return _interface_of_ipv6(target.exploded.replace(":", ""))
     entry = 40 if struct.calcsize("P") == 8 else 32
     buffer = array.array("B", bytes(64 * 1024))
-    asked = struct.pack("iP", len(buffer), buffer.buffer_info()[0])
+    request = struct.pack("iP", len(buffer), buffer.buffer_info()[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
-        used = struct.unpack("iP", fcntl.ioctl(handle, _SIOCGIFCONF, asked))[0]
+        used = struct.unpack("iP", fcntl.ioctl(handle, _SIOCGIFCONF, request))[0]
     table = buffer.tobytes()
     for start in range(0, used, entry):
-        if table[start + 20 : start + 24] == wanted.packed:
-            # an address beside the first one may have a label of its own: eth0:1
+        if table[start + 20 : start + 24] == target.packed:
+            # a secondary address may have a label: eth0:1
             return table[start : start + 16].partition(b"\0")[0].decode().partition(":")[0]
     return ""
 

@@ -1,12 +1,12 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which hosts make which fine-tune. Pure: what the hosts have told is handed in.
+"""Places fine-tunes on hosts. Pure functions: the reports of the hosts are arguments.
 
-A fine-tune that moves is trained anew, so one stays where it is: where the hosts have written down that it is
-(``places.json`` of each), else where it is served already. Only one that is nowhere gets a place, on the host that has
-the fewest; among equals the one with the highest hash of both names (rendezvous hashing: Thaler and Ravishankar, 1998),
-so that the same question has the same answer from whichever hosts answer, and the first in the list is not everybody's.
+A fine-tune that moves has to be retrained, so placements are stable: a fine-tune stays on the host that ``places.json``
+records, else on a host that serves it already. Any other fine-tune is placed on the host with the fewest fine-tunes;
+among equals, on the one with the highest hash of both names (rendezvous hashing: Thaler and Ravishankar, 1998), so that
+the result does not depend on which hosts are reachable, and the first host of the list is not preferred.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..messages.suggestions import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
-    """What a host has told.
+class HostReport:
+    """The state of one host.
 
-    :param places: host of each fine-tune, as it was written down there.
-    :param serial: how often that had changed by then; the highest is the latest.
-    :param served: names of the models it serves, in small letters.
+    :param places: host of each fine-tune, as recorded in its ``places.json``.
+    :param serial: number of changes of that record; the highest of all hosts is the latest.
+    :param served: names of the models that it serves, in lower case.
     """
 
     places: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -37,11 +37,11 @@ class Told:
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Who makes what.
+    """The placement of all fine-tunes.
 
-    :param hosts: hosts of each fine-tune; the first one leads where several make one together.
-    :param places: what is to be written down of the spread, those included that are not declared any more.
-    :param serial: of that.
+    :param hosts: hosts of each fine-tune; the first one leads if several train it together.
+    :param places: record of the spread for ``places.json``; includes fine-tunes that are no longer declared.
+    :param serial: number of changes of that record.
     """
 
     hosts: dict[str, list[str]]
@@ -49,12 +49,12 @@ class Places:
     serial: int
 
 
-def expand(what: str, names: t.Sequence[str], groups: t.Mapping[str, t.Sequence[str]]) -> list[str]:
-    """Hosts and groups as hosts, in the order they are named.
+def expand(option: str, names: t.Sequence[str], groups: t.Mapping[str, t.Sequence[str]]) -> list[str]:
+    """Replace groups by their hosts, in the order of the names.
 
-    :param what: who names them, for the message.
+    :param option: option that names them, for the message.
     :param groups: Ansible's ``groups``.
-    :raises InputError: for a name that is neither, or a host that is named twice.
+    :raises InputError: for a name that is neither a host nor a group, or a host that is named twice.
     """
     known = list(dict.fromkeys(host for members in groups.values() for host in members))
     found: list[str] = []
@@ -62,32 +62,32 @@ def expand(what: str, names: t.Sequence[str], groups: t.Mapping[str, t.Sequence[
         if name not in groups and name not in known:
             near = difflib.get_close_matches(name, [*groups, *known], 1, 0.6)
             hint = did_you_mean(near) or Message("distributed.name_hosts")
-            raise InputError("distributed.host_unknown", option=what, name=name, suggestion=hint)
+            raise InputError("distributed.host_unknown", option=option, name=name, suggestion=hint)
         found += [name] if name in known else list(groups[name])
     twice = sorted({host for host in found if found.count(host) > 1})
     if twice:
-        raise InputError("distributed.host_named_twice", option=what, hosts=list(twice))
+        raise InputError("distributed.host_named_twice", option=option, hosts=list(twice))
     return found
 
 
 def place(
     finetunes: t.Sequence[t.Mapping[str, t.Any]],
     groups: t.Mapping[str, t.Sequence[str]],
-    everybody: t.Sequence[str],
-    over: t.Sequence[str] = (),
-    told: t.Mapping[str, Told] | None = None,
+    play_hosts: t.Sequence[str],
+    spread_over: t.Sequence[str] = (),
+    reports: t.Mapping[str, HostReport] | None = None,
 ) -> Places:
-    """Who makes what.
+    """Place every fine-tune on its hosts.
 
-    :param finetunes: as declared. ``nodes`` of one names its hosts, whatever else there is.
+    :param finetunes: declared entries; ``nodes`` of an entry takes precedence over a spread.
     :param groups: Ansible's ``groups``.
-    :param everybody: hosts of the play, which all make what is neither spread nor has nodes.
-    :param over: hosts, or groups of them, that the rest spreads over; nobody for no spread.
-    :param told: what hosts have told, by host; those that are not there have told nothing.
+    :param play_hosts: hosts of the play; without a spread, each of them makes every fine-tune without ``nodes``.
+    :param spread_over: hosts or groups that the fine-tunes without ``nodes`` are spread over; empty for no spread.
+    :param reports: reports by host; a host without one is unreachable or new.
     :raises InputError: for a host or group that is not in the inventory.
     """
-    told = told or {}
-    spread = expand("finetune_spread_over", over, groups)
+    reports = reports or {}
+    spread = expand("finetune_spread_over", spread_over, groups)
     hosts: dict[str, list[str]] = {}
     for finetune in finetunes:
         name, nodes = str(finetune["name"]), finetune.get("nodes")
@@ -95,10 +95,10 @@ def place(
             listed = [nodes] if isinstance(nodes, str) else list(nodes)
             hosts[name] = expand(f"{name}: nodes", [str(node) for node in listed], groups)
         elif not spread:
-            hosts[name] = list(everybody)
+            hosts[name] = list(play_hosts)
     before: dict[str, str] = {}
-    for one in sorted(told.values(), key=lambda one: one.serial):
-        before.update(one.places)
+    for report in sorted(reports.values(), key=lambda report: report.serial):
+        before.update(report.places)
     places = {name: host for name, host in before.items() if host in spread}
     free = [str(finetune["name"]) for finetune in finetunes if str(finetune["name"]) not in hosts]
     load = dict.fromkeys(spread, 0)
@@ -106,18 +106,18 @@ def place(
         if host in load:
             load[host] += 1
     new = [name for name in free if name not in places]
-    served = {name: [host for host in spread if name.lower() in _served(told, host)] for name in new}
-    for name in sorted(new, key=lambda name: not served[name]):  # those that are somewhere, then those that are nowhere
+    served = {name: [host for host in spread if name.lower() in _served(reports, host)] for name in new}
+    for name in sorted(new, key=lambda name: not served[name]):  # fine-tunes that a host serves come first
         chosen = min(served[name] or spread, key=lambda host: (load[host], _weight(name, host)))
         places[name] = chosen
         load[chosen] += 1
     hosts.update((name, [places[name]]) for name in free)
-    serial = max([one.serial for one in told.values()], default=0)
+    serial = max([report.serial for report in reports.values()], default=0)
     return Places(hosts, places, serial + 1 if places != before else serial)
 
 
-def _served(told: t.Mapping[str, Told], host: str) -> frozenset[str]:
-    return told[host].served if host in told else frozenset()
+def _served(reports: t.Mapping[str, HostReport], host: str) -> frozenset[str]:
+    return reports[host].served if host in reports else frozenset()
 
 
 def _weight(name: str, host: str) -> int:

@@ -171,8 +171,8 @@ class Supervisor:
         if link is None or isinstance(error, NodeLost):
             return error
         is_consequence = is_peer_failure(tail_lines(self._path(LOG_FILE), 200)) and not self._cancelled()
-        link.tell(Message.from_stored(as_error(error)), is_consequence)
-        peer_error = link.news() if is_consequence else None
+        link.report_failure(Message.from_stored(as_error(error)), is_consequence)
+        peer_error = link.peer_failure() if is_consequence else None
         link.close()
         return peer_error or error
 
@@ -247,7 +247,7 @@ class Supervisor:
     def _join_nodes(self, link: Link) -> None:
         """Wait for the other nodes. If the training is already complete, release them and close the link."""
         with self._waiting():
-            agreement = link.meet(self._wait_for_nodes)
+            agreement = link.join(self._wait_for_nodes)
         if agreement.trained:
             link.done()
             link.close()

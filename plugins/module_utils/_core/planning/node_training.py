@@ -64,14 +64,14 @@ def plan_part(
             raise InputError(
                 "planning.node_differs",
                 name=declared.name,
-                host=nodes.me,
+                host=nodes.own_name,
                 input=label,
                 leader=nodes.leader,
                 value=local[kind][:12],
                 leader_value=str(lead_facts[kind])[:12],
                 advice=_advice(kind, declared.base_model, declared.dataset),
                 details={
-                    "node": nodes.me,
+                    "node": nodes.own_name,
                     kind: local[kind],
                     "leader": nodes.leader,
                     f"leader_{kind}": lead_facts[kind],
@@ -102,7 +102,7 @@ def plan_part(
             name=declared.name,
             leader=nodes.leader,
             leader_accelerator=lead_facts["accelerator"],
-            host=nodes.me,
+            host=nodes.own_name,
             accelerator=options["accelerator"],
         )
     options.update(resolved=resolved, nodes=nodes.as_dict())

@@ -124,7 +124,10 @@ class TrainStep(Step):
             env["FORCE_TORCHRUN"] = "1"  # otherwise the launcher starts a plain process with a single GPU
             env["TORCH_EXTENSIONS_DIR"] = _extensions_directory(ctx, image or venv)
         if distributed:
-            nodes, agreed = distributed_nodes.Nodes.from_dict(distributed), distributed_nodes.read_agreed(ctx.job_dir)
+            nodes, agreed = (
+                distributed_nodes.Nodes.from_dict(distributed),
+                distributed_nodes.read_agreement(ctx.job_dir),
+            )
             env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
             isolation = dataclasses.replace(isolation, network="host") if isolation else None
         # a training that an earlier version began uses all GPUs to its end
@@ -158,7 +161,7 @@ class TrainStep(Step):
     @staticmethod
     def _drop_unshared_checkpoints(ctx: StepContext) -> None:
         """Delete the checkpoints that not all nodes have."""
-        if checkpoints.drop_after(ctx.work, distributed_nodes.read_agreed(ctx.job_dir).resume):
+        if checkpoints.drop_after(ctx.work, distributed_nodes.read_agreement(ctx.job_dir).resume):
             _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
@@ -378,11 +381,11 @@ def dataset_name(directory: str) -> str:
     return names[0]
 
 
-def explain_restart(ctx: StepContext) -> str:
+def explain_restart(ctx: StepContext) -> Message:
     """Describe how an interrupted training of several nodes restarts."""
     if _accelerator(ctx) == "cpu":
-        return "It starts from the beginning: on a CPU several processes cannot resume from a checkpoint."
-    return "It resumes from the last checkpoint that all nodes have."
+        return Message("steps.nodes_restart")
+    return Message("steps.nodes_resume")
 
 
 def resumable_steps(ctx: StepContext) -> list[int]:

@@ -11,7 +11,7 @@ import typing as t
 
 from ..artifacts.layout import WORK_PREFIX
 from ..distributed.node_link import Link, Member
-from ..distributed.nodes import Nodes, read_agreed
+from ..distributed.nodes import Nodes, read_agreement
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
@@ -59,10 +59,12 @@ class TrainNodeStep(Step):
             Nodes.from_dict(ctx.spec.options["nodes"]), session=str(ctx.spec.settings["session"])
         )
         inner = self._training(ctx)
-        return Member(nodes, inner.spec.fingerprint, ctx.job_dir, resumable_steps(inner), again=explain_restart(inner))
+        return Member(
+            nodes, inner.spec.fingerprint, ctx.job_dir, resumable_steps(inner), consequence=explain_restart(inner)
+        )
 
     def command(self, ctx: StepContext) -> Command | None:
-        if read_agreed(ctx.job_dir).trained:
+        if read_agreement(ctx.job_dir).trained:
             return None
         inner = self._training(ctx)
         os.makedirs(inner.work, exist_ok=True)
@@ -76,7 +78,11 @@ class TrainNodeStep(Step):
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
         inner = self._training(ctx)
         nodes = Nodes.from_dict(ctx.spec.options["nodes"])
-        results: dict[str, t.Any] = {"node": nodes.me, "nodes": list(nodes.names), "training": inner.spec.fingerprint}
+        results: dict[str, t.Any] = {
+            "node": nodes.own_name,
+            "nodes": list(nodes.names),
+            "training": inner.spec.fingerprint,
+        }
         # the leading host, where the result is saved, checks that all steps were done and that it is complete
         progress = self._train.progress(inner)
         if progress is not None:

@@ -254,6 +254,10 @@ TEXTS: Texts = {
         "The training finished all its steps but its result is incomplete.",
         "Check whether the disk is full, and apply again: it resumes from its last checkpoint.",
     ),
+    "steps.nodes_restart": (
+        "It starts from the beginning: on a CPU several processes cannot resume from a checkpoint."
+    ),
+    "steps.nodes_resume": "It resumes from the last checkpoint that all nodes have.",
     "steps.no_best_checkpoint": Text(
         "The training has no best checkpoint: no validation loss was a number, or the checkpoint was deleted.",
         "Lower learning_rate (to a tenth), or leave out best_checkpoint.",

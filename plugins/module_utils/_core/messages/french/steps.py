@@ -158,6 +158,10 @@ TEXTS: Texts = {
         "Aucune étiquette n'a été déplacée. Cette version d'Ollama est-elle prise en charge, et le fichier "
         "GGUF vient-il de cet entraînement ?",
     ),
+    "steps.nodes_restart": (
+        "Il reprend depuis le début : sur un CPU, plusieurs processus ne peuvent pas repartir d'un point de contrôle."
+    ),
+    "steps.nodes_resume": "Il reprend au dernier point de contrôle que tous les nœuds possèdent.",
     "steps.no_best_checkpoint": Text(
         "L'entraînement n'a pas de meilleur point de reprise : aucune perte de validation n'était un nombre, ou le "
         "point de reprise a été supprimé.",

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The line between the nodes of a training, over real sockets: they begin together, and hear of each other's end."""
+"""The link between the nodes of a training, over real sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed import node_line, node_link
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed import (
+    node_connection,
+    node_link,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_link import (
     Leader,
     Link,
@@ -23,9 +26,9 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
     NodeLost,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import (
-    Agreed,
+    Agreement,
     Nodes,
-    read_agreed,
+    read_agreement,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import CoreError, JobError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
@@ -43,24 +46,26 @@ class Group:
     def __init__(self, root: Path, count: int, trained: bool = False, have: t.Sequence[t.Sequence[int]] = ()) -> None:
         self.root = root
         names = tuple(f"pc-{chr(ord('a') + rank)}" for rank in range(count))
-        self.port = node_line.free_port("127.0.0.1", 29400)
+        self.port = node_connection.free_port("127.0.0.1", 29400)
         self.links: list[Link] = []
         for rank in range(count):
             nodes = Nodes(rank, names, ("127.0.0.1",) * count, self.port, "run:1")
             (root / names[rank]).mkdir()
             steps = have[rank] if have else ()
             kind = Leader if rank == 0 else Member
-            self.links.append(kind(nodes, TRAINING, str(root / names[rank]), steps, trained, "It begins anew."))
+            self.links.append(
+                kind(nodes, TRAINING, str(root / names[rank]), steps, trained, stored("It starts from the beginning."))
+            )
 
-    def each(self, does: t.Callable[[Link], t.Any], which: t.Sequence[int] | None = None) -> list[t.Any]:
-        """Have all of them do something at the same time; what came of it, an error of the core included."""
-        came: dict[int, t.Any] = {}
+    def each(self, function: t.Callable[[Link], t.Any], which: t.Sequence[int] | None = None) -> list[t.Any]:
+        """Call a function for all nodes at the same time; returns the results or the errors of the core."""
+        results: dict[int, t.Any] = {}
 
         def one(rank: int) -> None:
             try:
-                came[rank] = does(self.links[rank])
+                results[rank] = function(self.links[rank])
             except CoreError as error:
-                came[rank] = error
+                results[rank] = error
 
         ranks = range(len(self.links)) if which is None else which
         threads = [threading.Thread(target=one, args=(rank,)) for rank in ranks]
@@ -68,10 +73,10 @@ class Group:
             thread.start()
         for thread in threads:
             thread.join(120)
-        return [came.get(rank) for rank in ranks]
+        return [results.get(rank) for rank in ranks]
 
-    def begin(self) -> list[Agreed]:
-        found = self.each(lambda link: link.meet(pause))
+    def begin(self) -> list[Agreement]:
+        found = self.each(lambda link: link.join(pause))
         self.each(lambda link: link.ready(pause))
         return found
 
@@ -94,14 +99,14 @@ def group(tmp_path: Path) -> t.Iterator[t.Callable[..., Group]]:
 
 
 def watch(link: Link, seconds: float = 120.0) -> None:
-    """What a supervisor does while its command runs."""
+    """What a supervisor function while its command runs."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         link.check()
         time.sleep(0.01)
 
 
-def test_they_agree_upon_a_port_and_the_last_checkpoint_all_have(group: t.Callable[..., Group]) -> None:
+def test_nodes_agree_on_a_port_and_the_latest_common_checkpoint(group: t.Callable[..., Group]) -> None:
     three = group(3, have=[(30, 20, 10), (20, 10), (40, 20, 10)])
     found = three.begin()
     assert {agreed.resume for agreed in found} == {20}
@@ -109,20 +114,20 @@ def test_they_agree_upon_a_port_and_the_last_checkpoint_all_have(group: t.Callab
     assert found[0].port > three.port
     assert [agreed.master for agreed in found] == ["127.0.0.1"] * 3
     assert [agreed.interface for agreed in found] == ["lo"] * 3
-    assert read_agreed(str(three.root / "pc-b")) == found[1]
+    assert read_agreement(str(three.root / "pc-b")) == found[1]
     three.each(lambda link: watch(link, 0.3))
 
 
-def test_without_a_checkpoint_that_all_have_they_begin_anew(group: t.Callable[..., Group]) -> None:
+def test_without_a_common_checkpoint_the_training_starts_from_the_beginning(group: t.Callable[..., Group]) -> None:
     assert [agreed.resume for agreed in group(2, have=[(10,), ()]).begin()] == [None, None]
 
 
-def test_what_had_come_to_its_end_lets_the_others_go(group: t.Callable[..., Group]) -> None:
-    assert [agreed.trained for agreed in group(2, trained=True).each(lambda link: link.meet(pause))] == [True, True]
+def test_a_completed_training_releases_the_members(group: t.Callable[..., Group]) -> None:
+    assert [agreed.trained for agreed in group(2, trained=True).each(lambda link: link.join(pause))] == [True, True]
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
-def test_one_that_is_gone_ends_all_and_is_named(group: t.Callable[..., Group], lost: int) -> None:
+def test_a_lost_node_stops_all_and_is_named(group: t.Callable[..., Group], lost: int) -> None:
     three = group(3)
     three.begin()
     three.links[lost].close()
@@ -130,17 +135,19 @@ def test_one_that_is_gone_ends_all_and_is_named(group: t.Callable[..., Group], l
     for error in three.each(watch, rest):
         assert isinstance(error, NodeLost)
         assert error.message.startswith(f"The node pc-{'abc'[lost]} was lost while the training ran: ")
-        assert error.hint.endswith("and apply again. It begins anew.")
+        assert error.hint.endswith("and apply again. It starts from the beginning.")
 
 
-def test_silence_counts_as_lost(group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_link, "SILENT_SECONDS", 3.0)  # a busy machine may stop a thread for a second
-    monkeypatch.setattr(node_link, "BEAT_SECONDS", 0.1)
+def test_a_node_without_heartbeat_counts_as_lost(
+    group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_link, "HEARTBEAT_TIMEOUT_SECONDS", 3.0)  # a busy machine may stop a thread for a second
+    monkeypatch.setattr(node_link, "HEARTBEAT_SECONDS", 0.1)
     two = group()
     two.begin()
     assert two.each(lambda link: watch(link, 3.5)) == [None, None]
-    (error,) = two.each(watch, [0])  # the other one does nothing any more
-    assert "nothing was heard of it for 3 seconds" in str(error)
+    (error,) = two.each(watch, [0])  # the other node has stopped
+    assert "no heartbeat for 3 seconds" in str(error)
 
 
 def stored(text: str, hint: str = "") -> Message:
@@ -148,68 +155,72 @@ def stored(text: str, hint: str = "") -> Message:
 
 
 @pytest.mark.parametrize("source", [0, 1])
-def test_what_one_fails_with_is_what_all_tell(group: t.Callable[..., Group], source: int) -> None:
+def test_all_nodes_report_the_failure_of_one(group: t.Callable[..., Group], source: int) -> None:
     three = group(3)
     three.begin()
-    three.links[source].tell(stored("the disk is full.", "Make room."))
+    three.links[source].report_failure(stored("the disk is full.", "Make room."))
     for error in three.each(watch, [rank for rank in range(3) if rank != source]):
         assert error.message == f"pc-{'ab'[source]}: the disk is full."
-        assert error.hint == "Make room. It begins anew."
+        assert error.hint == "Make room. It starts from the beginning."
         assert error.details == {"node": f"pc-{'ab'[source]}"}
 
 
-def test_an_echo_waits_for_its_cause(group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secondary_failure_waits_for_its_cause(
+    group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
     two = group()
     two.begin()
-    two.links[1].tell(stored("connection closed by peer"), echo=True)
+    two.links[1].report_failure(stored("connection closed by peer"), is_consequence=True)
     assert two.each(lambda link: watch(link, 0.5), [0]) == [None]
-    two.links[0].tell(stored("out of memory", "Lower batch_size."))
-    assert "pc-a: out of memory" in str(two.links[1].news())
-    monkeypatch.setattr(node_link, "ECHO_SECONDS", 0.1)
-    two.links[0]._echo = None
-    two.links[1].tell(stored("connection closed by peer"), echo=True)
+    two.links[0].report_failure(stored("out of memory", "Lower batch_size."))
+    assert "pc-a: out of memory" in str(two.links[1].peer_failure())
+    monkeypatch.setattr(node_link, "ROOT_CAUSE_SECONDS", 0.1)
+    two.links[0]._secondary = None
+    two.links[1].report_failure(stored("connection closed by peer"), is_consequence=True)
     (error,) = two.each(watch, [0])
     assert "pc-b: connection closed by peer" in str(error)
 
 
-def test_one_that_has_done_its_part_is_not_missed(group: t.Callable[..., Group]) -> None:
+def test_a_node_that_has_completed_its_part_is_not_lost(group: t.Callable[..., Group]) -> None:
     two = group()
     two.begin()
     two.links[1].done()
     two.links[1].close()
     assert two.each(lambda link: watch(link, 0.5), [0]) == [None]
-    assert two.links[0].news(0.2) is None
+    assert two.links[0].peer_failure(0.2) is None
 
 
 def test_another_attempt_is_refused_and_another_training_waits(group: t.Callable[..., Group]) -> None:
     two = group()
     leader, member = two.links
     other = Nodes(1, member.nodes.names, member.nodes.addresses, two.port, "run:0")
-    told: list[str] = []
+    waited_for: list[str] = []
 
-    def stranger() -> None:
+    def other_training() -> None:
         with contextlib.suppress(JobError):
-            Member(other, "e" * 64, str(two.root)).meet(lambda reason: (told.append(str(reason)), pause(reason))[1])
+            Member(other, "e" * 64, str(two.root)).join(
+                lambda reason: (waited_for.append(str(reason)), pause(reason))[1]
+            )
 
-    threading.Thread(target=stranger, daemon=True).start()
-    thread = threading.Thread(target=lambda: leader.meet(pause))
+    threading.Thread(target=other_training, daemon=True).start()
+    thread = threading.Thread(target=lambda: leader.join(pause))
     thread.start()
-    with pytest.raises(JobError, match="pc-a makes another attempt at this training now") as refused:
-        Member(other, TRAINING, str(two.root)).meet(pause)
+    with pytest.raises(JobError, match="pc-a runs another attempt of this training") as refused:
+        Member(other, TRAINING, str(two.root)).join(pause)
     french = Message.from_stored(json.loads(json.dumps(refused.value.content.as_dict()))).render("fr")
     assert french.message == "pc-a fait maintenant une autre tentative de cet entraînement."
     end = time.monotonic() + 60
-    while "pc-a, which runs another training" not in told and time.monotonic() < end:
+    while "pc-a, which runs another training" not in waited_for and time.monotonic() < end:
         time.sleep(0.05)
-    assert "pc-a, which runs another training" in told
-    assert member.meet(pause).resume is None
+    assert "pc-a, which runs another training" in waited_for
+    assert member.join(pause).resume is None
     thread.join(120)
     assert not thread.is_alive()
 
 
-def test_what_speaks_something_else_is_sent_away(group: t.Callable[..., Group]) -> None:
+def test_a_client_with_another_protocol_is_disconnected(group: t.Callable[..., Group]) -> None:
     two = group()
-    thread = threading.Thread(target=lambda: two.links[0].meet(pause))
+    thread = threading.Thread(target=lambda: two.links[0].join(pause))
     thread.start()
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -220,42 +231,42 @@ def test_what_speaks_something_else_is_sent_away(group: t.Callable[..., Group]) 
                     assert browser.recv(100) == b""
             break
         time.sleep(0.05)
-    two.links[1].meet(pause)
+    two.links[1].join(pause)
     thread.join(120)
     assert not thread.is_alive()
 
 
-def test_a_node_that_does_not_come_is_named(group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_does_not_join_is_named(group: t.Callable[..., Group], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_link, "JOIN_SECONDS", 0.2)
-    with pytest.raises(JobError, match="pc-b, pc-c did not come within"):
-        group(3).links[0].meet(pause)
+    with pytest.raises(JobError, match="pc-b, pc-c did not join within"):
+        group(3).links[0].join(pause)
 
 
-def test_what_is_waited_for_may_be_cancelled(group: t.Callable[..., Group]) -> None:
+def test_waiting_can_be_cancelled(group: t.Callable[..., Group]) -> None:
     def cancelled(_reason: Message) -> None:
         raise JobError("cancelled")
 
     for link in group().links:
         with pytest.raises(JobError, match="cancelled"):
-            link.meet(cancelled)
+            link.join(cancelled)
 
 
-def test_a_host_answers_whether_it_can_be_reached() -> None:
-    port = node_line.free_port("127.0.0.1", 29400)
-    ports = node_line.answer("127.0.0.1", [port, 0], 1)
+def test_a_host_answers_probes() -> None:
+    port = node_connection.free_port("127.0.0.1", 29400)
+    ports = node_connection.answer_probes("127.0.0.1", [port, 0], 1)
     assert ports[0] == port
-    assert node_line.dial("pc-b", "pc-a", "127.0.0.1", port) is None
+    assert node_connection.probe("pc-b", "pc-a", "127.0.0.1", port) is None
     end = time.monotonic() + 60
-    while (problem := node_line.dial("pc-b", "pc-a", "127.0.0.1", port)) is None and time.monotonic() < end:
+    while (problem := node_connection.probe("pc-b", "pc-a", "127.0.0.1", port)) is None and time.monotonic() < end:
         pass
-    # it has answered so often as it should, and is gone
+    # the port is closed after one answer
     assert str(problem).startswith(f"pc-b cannot reach pc-a at 127.0.0.1, port {port}: Connection refused.")
     assert "open the firewall between them" in str(problem)
-    assert node_line.dial("pc-b", "pc-a", "127.0.0.1", ports[1]) is None
+    assert node_connection.probe("pc-b", "pc-a", "127.0.0.1", ports[1]) is None
 
 
-def test_what_answers_and_is_no_node_is_told() -> None:
+def test_another_program_on_the_port_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: [server.accept()[0].sendall(b"SSH-2.0-x\r\n") for _attempt in range(3)]).start()
-        problem = node_line.dial("pc-b", "pc-a", "127.0.0.1", server.getsockname()[1])
-    assert "something else answers there" in str(problem)
+        problem = node_connection.probe("pc-b", "pc-a", "127.0.0.1", server.getsockname()[1])
+    assert "another program listens on this port" in str(problem)

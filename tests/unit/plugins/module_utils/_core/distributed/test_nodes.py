@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who the nodes of a training are, what LLaMA-Factory is told about it, and what of it is part of a fingerprint."""
+"""The nodes of a training: stored form, environment of the launcher, and the part of each host."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.filter.node_placements import node_placements
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import (
-    Agreed,
+    Agreement,
     Nodes,
     environment,
     interface_of,
-    read_agreed,
+    read_agreement,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.declaration import read_declaration
@@ -28,21 +28,21 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.trai
 PAIR = Nodes(1, ("pc-a", "pc-b"), ("10.0.0.1", "10.0.0.2"), 29400, "pair-1:1")
 
 
-def test_they_are_kept_as_plain_values() -> None:
+def test_nodes_are_stored_as_plain_values() -> None:
     assert Nodes.from_dict(PAIR.as_dict()) == PAIR
-    assert (PAIR.count, PAIR.me, PAIR.leader) == (2, "pc-b", "pc-a")
+    assert (PAIR.count, PAIR.own_name, PAIR.leader) == (2, "pc-b", "pc-a")
 
 
 @pytest.mark.parametrize(
     "value", [{}, {**PAIR.as_dict(), "rank": 2}, {**PAIR.as_dict(), "addresses": ["10.0.0.1"]}, {"rank": "first"}]
 )
-def test_what_is_none_of_that_is_refused(value: dict[str, t.Any]) -> None:
-    with pytest.raises(InputError, match="no nodes of a training"):
+def test_invalid_descriptions_are_refused(value: dict[str, t.Any]) -> None:
+    with pytest.raises(InputError, match="Invalid description of the nodes"):
         Nodes.from_dict(value)
 
 
-def test_the_launcher_is_told_what_it_reads() -> None:
-    env = environment(PAIR, Agreed(29401, "10.0.0.1", "eth0"), "cpu")
+def test_environment_of_the_launcher() -> None:
+    env = environment(PAIR, Agreement(29401, "10.0.0.1", "eth0"), "cpu")
     assert env == {
         "FORCE_TORCHRUN": "1",
         "NNODES": "2",
@@ -53,8 +53,8 @@ def test_the_launcher_is_told_what_it_reads() -> None:
         "GLOO_SOCKET_IFNAME": "eth0",
         "NCCL_SOCKET_IFNAME": "eth0",
     }
-    # how many GPUs there are the launcher counts itself
-    assert "NPROC_PER_NODE" not in environment(PAIR, Agreed(29401, "10.0.0.1"), "cuda")
+    # the launcher counts the GPUs itself
+    assert "NPROC_PER_NODE" not in environment(PAIR, Agreement(29401, "10.0.0.1"), "cuda")
 
 
 def test_the_interface_of_an_address() -> None:
@@ -70,19 +70,19 @@ def test_the_interface_of_an_address() -> None:
         assert interface_of(probe.getsockname()[0]) in [name for _index, name in socket.if_nameindex()]
 
 
-def test_nothing_was_agreed_upon(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="have not agreed"):
-        read_agreed(str(tmp_path))
+def test_missing_agreement_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="have not agreed on"):
+        read_agreement(str(tmp_path))
 
 
-def test_a_declaration_names_them() -> None:
+def test_nodes_of_a_declaration() -> None:
     plain = {"name": "m", "base_model": "/base", "dataset": "d"}
     assert read_declaration(plain).nodes == ()
     assert read_declaration({**plain, "nodes": ["a", "b"]}).nodes == ("a", "b")
     assert read_declaration({**plain, "nodes": "a"}).nodes == ("a",)
 
 
-def test_what_each_host_has_to_know() -> None:
+def test_part_of_each_host() -> None:
     pair = {"name": "pair", "nodes": ["a", "b"]}
     offers = {"pair": {"needed": True, "port": 29400, "training": "f" * 64}}
     led = node_placements([pair, {"name": "single", "nodes": ["a"]}], "a", {"a": "10.0.0.1", "b": "10.0.0.2"}, offers)
@@ -99,7 +99,7 @@ def test_what_each_host_has_to_know() -> None:
     runs = [{"name": "pair", "pending": ["train", "merge"], "session": "pair-1:3"}]
     part = node_placements([pair], "b", {"a": "10.0.0.1"}, offers, runs)["pair"]
     assert (part["rank"], part["session"], part["addresses"]) == (1, "pair-1:3", ["10.0.0.1", "b"])
-    # nothing is to be trained, or the leading host was not asked for it: there is no part to take
+    # without a training, or without a run of the leading host, no other host has a part
     assert node_placements([pair], "b", {}, offers, [{**runs[0], "pending": ["merge"]}]) == {}
     assert node_placements([pair], "b", {}, offers) == {}
     assert node_placements([pair], "c", {}, offers, runs) == {}
@@ -123,11 +123,11 @@ def test_what_each_host_has_to_know() -> None:
         ("ValueError: Template chatml2 does not exist.", False),
     ],
 )
-def test_who_only_failed_along_is_known_by_its_log(line: str, echo: bool) -> None:
+def test_failures_of_peers_are_recognized_in_the_log(line: str, echo: bool) -> None:
     assert tool_errors.is_peer_failure(["before", line, "after"]) is echo
 
 
-def test_only_checkpoints_that_all_have_are_left(tmp_path: Path) -> None:
+def test_checkpoints_after_the_agreed_one_are_removed(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert checkpoints.drop_after(str(tmp_path), 20)
@@ -138,11 +138,11 @@ def test_only_checkpoints_that_all_have_are_left(tmp_path: Path) -> None:
     assert checkpoints.resumable(str(tmp_path / "nowhere")) == []
 
 
-def test_a_session_is_no_part_of_who_they_are() -> None:
+def test_a_session_does_not_change_the_names() -> None:
     assert dataclasses.replace(PAIR, session="pair-1:2").names == PAIR.names
 
 
-def test_a_process_that_was_killed_is_told_as_torchrun_has_seen_it() -> None:
+def test_a_killed_process_is_reported_from_the_log_of_torchrun() -> None:
     log = ["  exitcode  : -9 (pid: 71)", "  traceback : Signal 9 (SIGKILL) received by PID 71", "=====", "launcher.py"]
     last = "subprocess.CalledProcessError: Command '['torchrun', '--nnodes', '2']' returned non-zero exit status 1."
     assert tool_errors.explain([*log, last]).text == "A process of the training was killed by signal 9."

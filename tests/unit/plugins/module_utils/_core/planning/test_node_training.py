@@ -92,7 +92,7 @@ def test_other_host_only_takes_part_in_the_training(hosts: tuple[PlanLab, PlanLa
         "rank": 1,
     }
     assert spec.options["resolved"] == run.step("train").spec.options["resolved"]
-    assert Nodes.from_dict(spec.options["nodes"]).me == "pc-b"
+    assert Nodes.from_dict(spec.options["nodes"]).own_name == "pc-b"
     # each attempt of the leading host has its own run; the same attempt attaches to the same run
     assert part(hosts[1], run).id == joined.id
     assert part(hosts[1], run, "homelab-model-1:2").id != joined.id

@@ -16,7 +16,10 @@ import pytest
 import yaml
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.node_link import Leader, Member
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import AGREED, Nodes
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import (
+    AGREEMENT_FILE,
+    Nodes,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.job_context import StepContext
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
@@ -47,7 +50,9 @@ def options(rank: int, accelerator: str = "cpu", **declared: t.Any) -> dict[str,
 def leader_context(lab: StepLab, accelerator: str = "cpu", **agreed: t.Any) -> StepContext:
     """Context of a job on the leading host, after the nodes have connected."""
     ctx = lab.context("train", UPSTREAM, options(0, accelerator))
-    write_json(os.path.join(ctx.job_dir, AGREED), {"port": 29401, "master": "10.0.0.1", "interface": "eth0", **agreed})
+    write_json(
+        os.path.join(ctx.job_dir, AGREEMENT_FILE), {"port": 29401, "master": "10.0.0.1", "interface": "eth0", **agreed}
+    )
     return ctx
 
 

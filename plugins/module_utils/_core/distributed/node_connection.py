@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection between two nodes of a training, and the ports they listen on."""
+"""A connection between two nodes of a training, ports to listen on, and a probe of the network between hosts."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ import typing as t
 
 from ..errors import NotReadyError
 from ..json_text import parse_json
+from ..messages.message import Message
 from .nodes import LAST_PORT
 
-#: The kernel finds a host that is gone also while both ends have nothing to say (tcp(7)): after 10 + 3 * 5 seconds of
-#: silence, or 20000 milliseconds after something was sent and not acknowledged.
+#: The kernel also detects a lost host on an idle connection (tcp(7)): after 10 + 3 * 5 seconds without a packet, or
+#: 20000 milliseconds after data was sent and not acknowledged.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20000}
 
-_LONGEST_LINE = 64 * 1024
+#: Bytes of the longest message.
+_MESSAGE_BYTES = 64 * 1024
 
 
-class Line:
-    """One connection, with whole JSON objects on it; never blocks."""
+class Connection:
+    """A non-blocking connection that carries JSON objects, one per line.
+
+    ``last_received``: when data last arrived (:func:`time.monotonic`). ``broken``: why the connection can no longer be
+    used; None while it can.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -35,13 +41,13 @@ class Line:
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self.socket = connection
-        self.heard = time.monotonic()
-        self.broken = ""
+        self.last_received = time.monotonic()
+        self.broken: Message | None = None
         self._read = b""
         self._unsent = b""
 
     def send(self, **message: t.Any) -> None:
-        """Send an object, as far as the other end takes it; the rest goes with the next one."""
+        """Send an object. What the other end does not accept now is sent with the next object."""
         self._unsent += json.dumps(message).encode() + b"\n"
         with contextlib.suppress(BlockingIOError):
             try:
@@ -50,27 +56,27 @@ class Line:
             except BlockingIOError:
                 raise
             except OSError as error:
-                self.broken = self.broken or error.strerror or str(error)
+                self._break(error)
                 self._unsent = b""
 
     def receive(self) -> list[dict[str, t.Any]]:
-        """What has come meanwhile; :attr:`broken` says afterwards whether more can come."""
+        """Return the objects that have arrived since the last call."""
         while True:
             try:
                 piece = self.socket.recv(65536)
             except BlockingIOError:
                 break
             except OSError as error:
-                self.broken = self.broken or error.strerror or str(error)
+                self._break(error)
                 break
             if not piece:
-                self.broken = self.broken or "it closed the connection"
+                self.broken = self.broken or Message("distributed.connection_closed")
                 break
             self._read += piece
-            self.heard = time.monotonic()
+            self.last_received = time.monotonic()
         *lines, self._read = self._read.split(b"\n")
-        if len(self._read) > _LONGEST_LINE:
-            self.broken = "it speaks something else"
+        if len(self._read) > _MESSAGE_BYTES:
+            self.broken = Message("distributed.not_a_node")
         found = []
         for line in lines:
             try:
@@ -78,25 +84,28 @@ class Line:
             except ValueError:
                 value = None
             if not isinstance(value, dict):
-                self.broken = "it speaks something else"
+                self.broken = Message("distributed.not_a_node")
                 break
             found.append(value)
         return found
 
+    def _break(self, error: OSError) -> None:
+        self.broken = self.broken or Message("distributed.system_error", reason=error.strerror or str(error))
+
     def address(self) -> str:
-        """This end's own address."""
+        """Return the address of this end."""
         return str(self.socket.getsockname()[0])
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         with contextlib.suppress(OSError):
             self.socket.close()
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Listen on a port: at that address if it is this host's own, else at all.
+    """Listen on a port: at the address if it belongs to this host, else at all addresses.
 
-    :raises OSError: when it is taken.
+    :raises OSError: if the port is in use.
     """
     for host in [*_own(address), "::", "0.0.0.0"]:  # noqa: S104
         with contextlib.suppress(OSError):
@@ -119,7 +128,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def _own(address: str) -> list[str]:
-    """The addresses that a name has and that are this host's, loopbacks left out (a host's own name may have one)."""
+    """Return the addresses of a host name without loopback addresses, which a host's own name may have."""
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)}
     except OSError:
@@ -129,9 +138,9 @@ def _own(address: str) -> list[str]:
 
 
 def free_port(address: str, first: int, last: int = LAST_PORT) -> int:
-    """The first port that nobody listens on.
+    """Return the first free port of a range.
 
-    :raises NotReadyError: when all are taken.
+    :raises NotReadyError: if all are in use.
     """
     for port in range(first, last + 1):
         with contextlib.suppress(OSError):
@@ -140,35 +149,44 @@ def free_port(address: str, first: int, last: int = LAST_PORT) -> int:
     raise NotReadyError("distributed.ports_taken", first=first, last=last)
 
 
-def unreachable(me: str, other: str, address: str, port: int, error: OSError) -> NotReadyError:
-    """The error for a port of another node that cannot be reached."""
-    reason = "no answer" if isinstance(error, (socket.timeout, TimeoutError)) else (error.strerror or str(error))
+def unreachable(own_name: str, other: str, address: str, port: int, error: OSError) -> NotReadyError:
+    """Return the error for a port of another node that cannot be reached."""
+    reason = (
+        Message("distributed.no_answer")
+        if isinstance(error, (socket.timeout, TimeoutError))
+        else Message("distributed.system_error", reason=error.strerror or str(error))
+    )
+    return unreachable_because(own_name, other, address, port, reason)
+
+
+def unreachable_because(own_name: str, other: str, address: str, port: int, reason: Message) -> NotReadyError:
+    """Return the error for a port of another node that cannot be used, with the reason."""
     return NotReadyError(
         "distributed.unreachable",
-        host=me,
+        host=own_name,
         other=other,
         address=address,
         port=port,
         reason=reason,
-        details={"from": me, "to": other, "address": address, "port": port},
+        details={"from": own_name, "to": other, "address": address, "port": port},
     )
 
 
-#: What a host that is asked whether it can be reached answers, and how long it does.
-_HERE = b"ia-homelab node\n"
+#: The answer to a probe, and the seconds for which a host answers probes.
+_GREETING = b"ia-homelab node\n"
 _ANSWER_SECONDS = 300.0
-#: Seconds for an answer, and how often it is asked for.
-_DIAL_SECONDS, _DIALS = 5.0, 3
+#: Seconds that a probe waits for the answer, and the number of attempts.
+_PROBE_SECONDS, _PROBES = 5.0, 3
 
 
-def answer(address: str, ports: t.Sequence[int], callers: int) -> list[int]:
-    """Let a process of its own answer on some ports for a while, to whoever tries to reach this host.
+def answer_probes(address: str, ports: t.Sequence[int], callers: int) -> list[int]:
+    """Answer :func:`probe` on some ports, in a background process that ends after five minutes at the latest.
 
-    :param address: where the others try to reach it.
-    :param ports: 0 for any that is free.
-    :param callers: a port is given back when it has answered so many there; all at the latest after five minutes.
+    :param address: address at which other hosts probe this one.
+    :param ports: 0 for any free port.
+    :param callers: number of hosts that probe each port; a port is closed when it has answered all of them.
     :returns: the ports.
-    :raises OSError: when one of them is taken.
+    :raises OSError: if one of them is in use.
     """
     servers = [listen(address, port) for port in ports]
     found = [int(server.getsockname()[1]) for server in servers]
@@ -176,7 +194,7 @@ def answer(address: str, ports: t.Sequence[int], callers: int) -> list[int]:
     if child == 0:
         try:
             if os.fork() == 0:
-                _answer(servers, callers)
+                _answer_probes(servers, callers)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -185,15 +203,15 @@ def answer(address: str, ports: t.Sequence[int], callers: int) -> list[int]:
     return found
 
 
-def _answer(servers: t.Sequence[socket.socket], callers: int) -> None:
+def _answer_probes(servers: t.Sequence[socket.socket], callers: int) -> None:
     os.setsid()
     os.chdir("/")
-    keep = {server.fileno() for server in servers}
-    nothing = os.open(os.devnull, os.O_RDWR)
+    kept = {server.fileno() for server in servers}
+    null = os.open(os.devnull, os.O_RDWR)
     for handle in (0, 1, 2):
-        os.dup2(nothing, handle)  # Ansible waits for the ends of its pipes
+        os.dup2(null, handle)  # Ansible waits until its pipes are closed
     for handle in range(3, 256):
-        if handle not in keep:
+        if handle not in kept:
             with contextlib.suppress(OSError):
                 os.close(handle)
     left = dict.fromkeys(servers, callers)
@@ -208,30 +226,32 @@ def _answer(servers: t.Sequence[socket.socket], callers: int) -> None:
                     connection = server.accept()[0]
                     with connection:
                         connection.settimeout(1.0)
-                        connection.sendall(_HERE)
-                        left[server] -= connection.recv(len(_HERE)) == _HERE
+                        connection.sendall(_GREETING)
+                        left[server] -= connection.recv(len(_GREETING)) == _GREETING
                 if left[server] <= 0:
                     selector.unregister(server)
                     server.close()
                     del left[server]
 
 
-def dial(me: str, other: str, address: str, port: int) -> NotReadyError | None:
-    """Try to reach a port of another host that :func:`answer` holds; what is in the way.
+def probe(own_name: str, other: str, address: str, port: int) -> NotReadyError | None:
+    """Connect to a port of another host on which :func:`answer_probes` listens.
 
-    :param me: name of this host.
-    :param other: name of the other one.
+    :param own_name: name of this host.
+    :param other: name of the other host.
+    :returns: the error if it cannot be reached.
     """
-    problem: OSError = OSError("it was not tried")
-    for attempt in range(_DIALS):
+    problem: NotReadyError | None = None
+    for attempt in range(_PROBES):
         if attempt:
             time.sleep(0.5)
         try:
-            with socket.create_connection((address, port), _DIAL_SECONDS) as connection:
-                connection.sendall(_HERE)
-                if connection.recv(len(_HERE)) == _HERE:
+            with socket.create_connection((address, port), _PROBE_SECONDS) as connection:
+                connection.sendall(_GREETING)
+                if connection.recv(len(_GREETING)) == _GREETING:
                     return None
-                problem = OSError("something else answers there")
+            reason = Message("distributed.other_program_answers")
+            problem = unreachable_because(own_name, other, address, port, reason)
         except OSError as error:
-            problem = error
-    return unreachable(me, other, address, port, problem)
+            problem = unreachable(own_name, other, address, port, error)
+    return problem
