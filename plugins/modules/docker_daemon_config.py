@@ -50,7 +50,7 @@ options:
   undo:
     description:
       - Undo the changes in O(record). What was added is removed as a whole, and what was replaced is given back. A
-        setting that somebody has changed since then is kept.
+        setting that was changed since then is kept.
       - The record is kept; remove it when the engine has been restarted.
     type: bool
     default: false

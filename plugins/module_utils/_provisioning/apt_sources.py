@@ -4,7 +4,7 @@
 """The package sources of apt, in both formats, and whether one of them has a repository already.
 
 apt reads no source at all, and so installs and removes nothing, if two sources name the same repository with different
-values of Signed-By. So a repository that somebody has configured is used as it is, and never written a second time.
+values of Signed-By. So a repository that is configured already is used as it is, and never written a second time.
 
 The formats are described in sources.list(5).
 """

@@ -4,8 +4,8 @@
 """The record of what was changed in Docker's ``daemon.json``, and undoing it.
 
 A change is a top-level setting, or an entry of an object at the top level (``runtimes.nvidia``,
-``log-opts.max-size``). It is undone as a whole, so that no runtime is left without its path. A setting that somebody
-has changed since then is kept.
+``log-opts.max-size``). It is undone as a whole, so that no runtime is left without its path. A setting that was
+changed since then is kept.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def render(changes: t.Iterable[Change]) -> str:
 def recorded(known: t.Iterable[Change], before: Config, after: Config, wanted: Config, adopt: bool) -> list[Change]:
     """The record after a change.
 
-    :param known: the record before it. Changes that somebody has undone or replaced since then are dropped.
+    :param known: the record before it. Changes that were undone or replaced since then are dropped.
     :param before: the settings before, and ``after`` them.
     :param wanted: what was merged.
     :param adopt: take wanted settings that were there already for added ones: on a host on which an earlier version,

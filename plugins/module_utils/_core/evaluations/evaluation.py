@@ -136,7 +136,7 @@ def evaluate(
     report["digests"] = {each.label: each.digest for each in models}
     write_json(os.path.join(directory, REPORT_FILE), report)
     for each in models:
-        if each.role == BASE:  # nobody else asks it
+        if each.role == BASE:  # it is registered for evaluations only
             with contextlib.suppress(RemoteError):
                 ollama.unload(each.model)
     return report
