@@ -106,6 +106,15 @@ NEEDS: dict[str, dict[str, t.Any]] = {
 #: The dataset of each stage but sft.
 DATASETS = {"pt": "text", "dpo": "pairs", "kto": "rated", "rm": "pairs"}
 
+#: The datasets of the host.
+ROWS: dict[str, list[dict[str, t.Any]]] = {
+    "homelab": rows(40),
+    "other-rows": rows(40, 100),
+    "pairs": [{"instruction": f"q{n}", "chosen": "b", "rejected": "c"} for n in range(40)],
+    "rated": [{"instruction": f"q{n}", "output": "b", "kto_tag": bool(n % 2)} for n in range(40)],
+    "text": [{"text": f"{n} some text " * 900} for n in range(40)],
+}
+
 #: Declarations in which options have an effect or are refused, as is the case for all others.
 CONTEXTS: dict[str, dict[str, t.Any]] = {
     "nothing": {},
@@ -134,11 +143,8 @@ class OptionLab(PlanLab):
         super().__init__(root)
         supported = llamafactory_arguments.LfArguments({name: "float | None" for name in EXTRA}, ("qwen",), "0.9.5")
         monkeypatch.setattr(llamafactory_arguments, "read_arguments", lambda _venv: supported)
-        self.publish("homelab", rows(40))
-        self.publish("other-rows", rows(40, 100))
-        self.publish("pairs", [{"instruction": f"q{n}", "chosen": "b", "rejected": "c"} for n in range(40)])
-        self.publish("rated", [{"instruction": f"q{n}", "output": "b", "kto_tag": bool(n % 2)} for n in range(40)])
-        self.publish("text", [{"text": f"{n} some text " * 900} for n in range(40)])
+        for name, records in ROWS.items():
+            self.publish(name, records)
         path = Path(self.layout.parent("base"), "resolved.json")
         resolved = json.loads(path.read_text("utf-8"))
         name = "Qwen/Qwen2.5-0.5B-Instruct"
