@@ -141,7 +141,7 @@ class OptionLab(PlanLab):
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(root)
-        supported = llamafactory_arguments.LfArguments({name: "float | None" for name in EXTRA}, ("qwen",), "0.9.5")
+        supported = llamafactory_arguments.LfArguments(dict.fromkeys(EXTRA, "float | None"), ("qwen",), "0.9.5")
         monkeypatch.setattr(llamafactory_arguments, "read_arguments", lambda _venv: supported)
         for name, records in ROWS.items():
             self.publish(name, records)

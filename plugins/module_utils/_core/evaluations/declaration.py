@@ -9,7 +9,6 @@ import dataclasses
 import re
 import typing as t
 
-from ..datasets.validation_split import LARGEST_SHARE
 from ..errors import InputError
 from ..messages.message import Message
 from ..releases.gate import Gate, boolean
@@ -18,6 +17,7 @@ from . import judge, requirements
 from .items import MEASURES
 from .judge import Judge
 from .requirements import Requirements
+from .shares import LARGEST_SHARE
 
 #: The shipped set of general questions.
 GENERAL = "general"

@@ -289,9 +289,7 @@ def _artifacts_of(layout: Layout, receipt: Receipt) -> list[tuple[str, str]]:
     artifacts = []
     for kind, ancestor in lineage.ancestry(layout, receipt).items():
         artifacts.append((kind, str(ancestor["fingerprint"])))
-        f16 = (ancestor.get("options") or {}).get("f16")
-        if kind == "gguf" and f16:
-            artifacts.append((kind, str(f16)))
+        artifacts += kinds.results_beside(kind, ancestor.get("options"))
     return artifacts
 
 
@@ -357,8 +355,7 @@ def _add_with_inputs(layout: Layout, receipts: t.Sequence[Receipt], artifacts: s
         kind, fingerprint, receipt = queue.pop()
         artifacts.add((kind, fingerprint))
         inputs = [(str(parent), str(value)) for parent, value in (receipt.get("upstream") or {}).items()]
-        f16 = (receipt.get("options") or {}).get("f16")
-        for parent, value in [*inputs, *([(kind, str(f16))] if f16 else [])]:
+        for parent, value in [*inputs, *kinds.results_beside(kind, receipt.get("options"))]:
             if (parent, value) not in artifacts:
                 queue.append((parent, value, lineage.read_receipt(layout, parent, value) or {}))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..datasets.validation_split import LARGEST_SHARE
+from ..evaluations.shares import LARGEST_SHARE
 from .option import ADAPTERS, METHODS, STAGES, Option
 
 #: Schedules that begin with a warm-up.
