@@ -134,9 +134,8 @@ def _facts(entry: t.Mapping[str, t.Any], sources: t.Sequence[t.Mapping[str, t.An
         loss = (facts.get("metrics") or {}).get("train_loss")
         yield from (f"{name} {facts[name]}" for name in ("method", "epochs", "learning_rate") if name in facts)
         yield from [f"loss {loss:.4g}"] if isinstance(loss, (int, float)) else []
-    elif step == "imatrix":
-        yield f"{facts.get('tokens')} tokens"
-    elif step in ("gguf", "gguf_adapter", "merge", "projector"):
+    else:
+        yield from [f"{facts['tokens']} tokens"] if facts.get("tokens") else []
         yield from ["on the way"] if facts.get("weights") is False else []
         yield from [facts["quantization"]] if facts.get("quantization") else []
         yield from [f"{facts['bytes'] / 1e6:.1f} MB"] if facts.get("bytes") else []

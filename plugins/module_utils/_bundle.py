@@ -128,6 +128,7 @@ def modules() -> None:
     from ._core.evaluations import report as _core_evaluations_report
     from ._core.evaluations import requirements as _core_evaluations_requirements
     from ._core.evaluations import scores as _core_evaluations_scores
+    from ._core.evaluations import shares as _core_evaluations_shares
     from ._core.evaluations import statements as _core_evaluations_statements
     from ._core.evaluations import store as _core_evaluations_store
     from ._core.evaluations import summaries as _core_evaluations_summaries

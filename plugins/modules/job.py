@@ -310,30 +310,19 @@ def submit(module: AnsibleModule, engine: Engine) -> dict[str, t.Any]:
 
 def planned_run(module: AnsibleModule, engine: Engine, declared: dict[str, t.Any]) -> Run:
     """Plan the run of a fine-tune, or of this host's part in it."""
-    from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import plan_part
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
     from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 
     params = module.params
     node_options = params["nodes"].get(declared.get("name"))
     nodes = Nodes.from_dict(node_options) if node_options else None
-    if nodes is not None and nodes.rank > 0:
-        return plan_part(
-            engine.layout,
-            declared,
-            node_options["offer"],
-            nodes,
-            toolchain(params),
-            params["datasets"],
-            params["accelerator"],
-            write=not module.check_mode,
-        )
     host = Host(
         toolchain(params),
         params["accelerator"],
         params["datasets"],
         write=not module.check_mode,
         nodes=nodes.as_dict() if nodes else None,
+        lead=node_options["offer"] if nodes is not None and nodes.rank > 0 else None,
     )
     return plan(engine.layout, Request.finetune(declared), host)
 

@@ -118,10 +118,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.dist
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.entries import entries
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
-    lead,
-    plan_part,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import lead
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._step_module import HOST_SPEC, toolchain
@@ -179,16 +176,15 @@ def take_part(
     if offer["needed"]:
         reached = tuple(addresses.get(name, name) for name in names)
         nodes = Nodes(names.index(params["node"]), tuple(names), reached, offer["port"])
-        plan_part(
-            engine.layout,
-            declared,
-            offer,
-            nodes,
+        host = Host(
             toolchain(params),
-            params["datasets"],
             params["accelerator"],
-            write=not module.check_mode,
+            params["datasets"],
+            not module.check_mode,
+            nodes=nodes.as_dict(),
+            lead=offer,
         )
+        plan(engine.layout, Request.finetune(declared), host)
 
 
 def probe_all(own_name: str, addresses: t.Mapping[str, str], ports: t.Mapping[str, t.Sequence[int]]) -> None:

@@ -341,3 +341,23 @@ def test_an_id_that_is_none_is_not_found(operations: Operations, job_id: str) ->
     for method in (operations.get_job, operations.log, operations.events, operations.curve, operations.cancel):
         with pytest.raises(NotFoundError):
             method(job_id)
+
+
+@pytest.mark.parametrize(
+    ("declared", "kinds"),
+    [
+        ({}, {"gguf", "merge", "train", "base", "dataset"}),
+        ({"export": "adapter"}, {"gguf", "gguf_adapter", "train", "base", "dataset"}),
+        ({"quantizations": ["q2_K"], "imatrix": "dataset"}, {"gguf", "imatrix", "merge", "train", "base", "dataset"}),
+    ],
+)
+def test_the_lineage_of_a_model_has_all_of_its_steps(
+    operations: Operations, lab: PlanLab, declared: dict[str, t.Any], kinds: set[str]
+) -> None:
+    run = lab.plan(**declared)
+    lab.make(run)
+    spec = run.step(run.goals[0]).spec
+    receipt = lab.layout.receipt("register", spec.fingerprint)
+    lineage = operations.models._lineage({"fingerprint": spec.fingerprint, **(receipt or {})})
+    assert set(lineage) - {"run"} == kinds
+    assert lineage["train"]["method"] == "lora" and lineage["dataset"]["rows"] == 20

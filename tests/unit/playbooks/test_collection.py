@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import (
+    KINDS,
+    KINDS_OF_MODULE,
+)
+
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted([*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml")])
 #: Keys of plays, blocks and tasks that hold others.
@@ -57,3 +62,16 @@ def test_an_apply_has_few_tasks() -> None:
     assert len(tasks) - len(imported) <= 12
     steps = [entry for entry in read(role / "follow.yml") if any(key.startswith("ia_homelab.") for key in entry)]
     assert not [entry["name"] for entry in steps if "when" in entry], "a condition of a step would print 'skipping'"
+
+
+def test_an_apply_follows_every_kind_of_step() -> None:
+    """One that no task follows would still run after the play has shown the models."""
+    followed = []
+    for entry in read(ROOT / "roles" / "finetune" / "tasks" / "follow.yml"):
+        for key, options in entry.items():
+            if key == "ia_homelab.llamafactory.job":
+                followed += options["kinds"]
+            elif key.startswith("ia_homelab."):
+                followed += KINDS_OF_MODULE.get(key.rpartition(".")[2], ())
+    # published before the runs are planned
+    assert sorted(followed) == sorted(set(KINDS) - {"dataset"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import typing as t
 
 
 class Retention(enum.Enum):
@@ -48,6 +49,7 @@ class Kind:
     :param lineage: place in a lineage, from the served model back to its inputs; None if it has none.
     :param facts: names of the results that a lineage shows.
     :param retention: when its artifacts are removed.
+    :param beside: results that it is made from and that its fingerprint does not name: option of its receipt → kind.
     :param startup_seconds: seconds before it processes data (measured).
     :param bytes_per_second: bytes that it reads, processes and writes per second, on an ordinary SSD; None if its
         duration does not depend on them.
@@ -62,6 +64,7 @@ class Kind:
     lineage: int | None = None
     facts: tuple[str, ...] = ("bytes", "parameters", "dtype")
     retention: Retention = Retention.KEPT
+    beside: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     startup_seconds: float = 0.0
     bytes_per_second: float | None = None
     card: Card | None = None
@@ -123,6 +126,7 @@ TABLE = (
         lineage=3,
         facts=_GGUF_FACTS,
         retention=Retention.INTERMEDIATE,
+        beside={"f16": "gguf"},
         startup_seconds=5.0,
         bytes_per_second=250e6,
         card=Card("GGUF file of a training of", "quantized"),
@@ -183,6 +187,7 @@ TABLE = (
         "Promotion",
         lineage=1,
         facts=("asked", "met", "met_before", "held"),
+        beside={"evaluation": "evaluate"},
         card=_SERVED,
     ),
     Kind("retain", "outputs/retained", "ollama_model", "Clean-up"),
@@ -201,6 +206,16 @@ KINDS_OF_MODULE: dict[str, tuple[str, ...]] = {
 
 #: Directory of each kind of artifact, relative to the data directory.
 PARENTS = {kind.name: kind.directory for kind in TABLE}
+
+
+def results_beside(kind: str, options: t.Mapping[str, t.Any] | None) -> list[tuple[str, str]]:
+    """Return kind and fingerprint of the results that an artifact is made from beside those in its fingerprint.
+
+    :param options: options of its receipt.
+    """
+    row = BY_NAME.get(kind)
+    named = [(other, (options or {}).get(option)) for option, other in (row.beside.items() if row else ())]
+    return [(other, str(fingerprint)) for other, fingerprint in named if fingerprint]
 
 
 def module_of(kind: str) -> str:

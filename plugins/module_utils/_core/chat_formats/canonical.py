@@ -24,6 +24,7 @@ import math
 import typing as t
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..messages.message import Message
 from .facts import CONTENT, facts_of
 from .go_text import MAX_DEPTH
@@ -32,6 +33,8 @@ from .go_text import MAX_DEPTH
 MAX_INTEGER = 2**53
 #: Numbers outside of this range are written with an exponent by Python or by Go, and not by both alike.
 _PLAIN_NUMBERS = (1e-4, 1e16)
+#: Distinct tools of rows whose canonical spelling is remembered.
+_TOOL_SETS = 100
 _TOOL_KEYS = ("type", "function")
 _FUNCTION_KEYS = ("name", "description", "parameters")
 _PARAMETER_KEYS = ("type", "$defs", "required", "properties")
@@ -341,3 +344,22 @@ def _depth(depth: int, path: str, findings: list[Finding]) -> None:
 def _kind(value: t.Any) -> Message | str:
     code = _KINDS.get(type(value))
     return Message(code) if code else repr(value)[:60]
+
+
+class CanonicalTools:
+    """Canonical tools by the JSON text of a row. Remembers them, because most rows of a dataset have the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
+
+    def read(self, text: str) -> tuple[list[dict[str, t.Any]], list[Finding]]:
+        """Return the result of :func:`canonical_tools` for a list, or one tool, as JSON.
+
+        :raises ValueError: if it is not JSON.
+        """
+        if text not in self._known:
+            if len(self._known) >= _TOOL_SETS:
+                self._known.clear()
+            value = parse_json(text)
+            self._known[text] = canonical_tools(value if isinstance(value, list) else [value])
+        return self._known[text]

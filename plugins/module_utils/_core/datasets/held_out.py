@@ -24,7 +24,7 @@ import os
 import typing as t
 
 from ..chat_formats import thoughts
-from ..chat_formats.canonical import canonical_arguments, canonical_tools
+from ..chat_formats.canonical import CanonicalTools, canonical_arguments
 from ..errors import InputError, NotReadyError
 from ..evaluations.items import Item, normalised
 from ..fingerprint import digest
@@ -36,8 +36,6 @@ from .published_rows import errors_of_row
 from .rules.calls import read_text
 from .rules.conversations import TOOL_SEPARATOR
 
-#: Distinct tools of rows whose canonical spelling is remembered.
-_TOOL_SETS = 100
 _DIGEST_BYTES = 16
 
 #: Reasons why a row is not asked.
@@ -198,7 +196,7 @@ class _Reader:
 
     def __init__(self, every_call: bool) -> None:
         self._every_call = every_call
-        self._tools: dict[str, tuple[dict[str, t.Any], ...]] = {}
+        self._tools = CanonicalTools()
 
     def items(self, row: Row, number: int, trained: t.Container[bytes]) -> list[Item]:
         """The questions of a row, the one for its last answer last.
@@ -210,7 +208,8 @@ class _Reader:
         if row.get("kto_tag") is False:
             raise _NotAsked(DISLIKED)
         with errors_of_row(number):
-            tools = self._canonical(str(row.get("tools") or ""))
+            text = str(row.get("tools") or "")
+            tools = tuple(self._tools.read(text)[0]) if text else ()
             *earlier, last = _asked_turns(row, self._every_call)
             found = []
             for question, context, answer in earlier:
@@ -222,14 +221,6 @@ class _Reader:
             if not isinstance(reference, dict):
                 raise _NotAsked(reference)
             return [*found, _item(row, context, tools, reference, number)]
-
-    def _canonical(self, tools: str) -> tuple[dict[str, t.Any], ...]:
-        if tools not in self._tools:
-            if len(self._tools) >= _TOOL_SETS:
-                self._tools.clear()
-            value = parse_json(tools) if tools else []
-            self._tools[tools] = tuple(canonical_tools(value if isinstance(value, list) else [value])[0])
-        return self._tools[tools]
 
 
 def _asked_turns(row: Row, every_call: bool) -> list[tuple[bytes, t.Sequence[Turn], Turn]]:

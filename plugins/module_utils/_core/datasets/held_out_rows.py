@@ -23,12 +23,12 @@ import typing as t
 
 from ..errors import InputError
 from ..evaluations.items import normalised
+from ..evaluations.shares import LARGEST_SHARE
 from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import ASSISTANT, CALL, DATA_FILE, INFO_FILE
 from .statistics import Lengths
-from .validation_split import LARGEST_SHARE
 
 #: Makes the digest another than that of the validation split.
 _PERSON = b"held out"

@@ -26,11 +26,11 @@ from ..chat_formats.canonical import (
     DEFAULT_TOOLS,
     DROPPED,
     UNCERTAIN,
+    CanonicalTools,
     Finding,
     as_plain_text,
     as_text,
     canonical_arguments,
-    canonical_tools,
     join_of_results,
 )
 from ..chat_formats.facts import TemplateFacts, facts_of, names
@@ -45,8 +45,6 @@ from .published_rows import errors_of_row, may_use_tools
 from .rules.calls import joined, read_text
 from .rules.conversations import TOOL_SEPARATOR
 
-#: Distinct tools of rows whose canonical spelling is remembered.
-_TOOL_SETS = 100
 #: Findings that are kept with their text; further ones are only counted.
 SHOWN = 5
 
@@ -182,7 +180,7 @@ class _Writer:
         self._plain_tools = facts.tools == DEFAULT_TOOLS
         self._thinking = thinking
         self.rewritten = Rewritten(removed=thinking != KEEP)
-        self._known: dict[str, tuple[list[dict[str, t.Any]], list[Finding]]] = {}
+        self._tools = CanonicalTools()
 
     def line(self, line: bytes, number: int, with_tools: bool = True) -> bytes:
         """A row of the copy.
@@ -202,7 +200,7 @@ class _Writer:
         findings: list[Finding] = []
         with errors_of_row(number):
             if row.get("tools"):
-                tools, found = self._canonical(str(row["tools"]))
+                tools, found = self._tools.read(str(row["tools"]))
                 findings += found
                 self.put_tools(row, tools)
             for name in ("conversations", "chosen", "rejected"):
@@ -216,14 +214,6 @@ class _Writer:
             return line
         self.rewritten.rows += 1
         return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8")
-
-    def _canonical(self, tools: str) -> tuple[list[dict[str, t.Any]], list[Finding]]:
-        """The canonical tools of a row; most rows of a dataset have the same."""
-        if tools not in self._known:
-            if len(self._known) >= _TOOL_SETS:
-                self._known.clear()
-            self._known[tools] = canonical_tools(_as_list(parse_json(tools)))
-        return self._known[tools]
 
     def _turn(self, turn: dict[str, t.Any]) -> list[Finding]:
         """Rewrite the text of a turn."""

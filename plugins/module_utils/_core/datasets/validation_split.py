@@ -17,13 +17,11 @@ import os
 import typing as t
 
 from ..errors import InputError
+from ..evaluations.shares import LARGEST_SHARE
 from ..messages.message import Message
 from ..system.disk import disk_error
 from ..system.files import read_json, write_json
 from .output_formats import DATA_FILE, INFO_FILE
-
-#: The largest share that can be declared.
-LARGEST_SHARE = 0.5
 
 TRAIN, VALIDATION = "train", "validation"
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..artifacts.integrity import artifact_defect, is_without_weights, step_defect
+from ..artifacts.integrity import artifact_defect, step_defect
 from ..artifacts.kinds import module_of
 from ..artifacts.layout import Layout
 from ..errors import NotReadyError
 from ..messages.message import Message
 from ..runs.run import Run, RunStep
-from ..runs.spec import StepSpec
+from ..steps.registry import get_step
 from .drift_checks import DriftChecks
 
 #: Precedes the reason why the drift of a step is unknown.
@@ -45,45 +45,6 @@ class PendingSteps:
     def labels(self) -> dict[str, Message]:
         """The steps that must run or may have to, each with its reason."""
         return {**self.reasons, **self.unknown}
-
-
-def required_artifacts(layout: Layout, spec: StepSpec) -> dict[str, str]:
-    """Return the artifacts that must be complete before the step can run: kind → fingerprint.
-
-    A quantized file is produced from the f16 file, and an importance matrix if there is one, although its fingerprint
-    is derived from the merged weights.
-    A file that is merged on the way is produced from the base and the training.
-    """
-    f16 = spec.options.get("f16")
-    if spec.kind == "gguf" and f16:
-        imatrix = spec.upstream.get("imatrix")
-        return {"gguf": str(f16), **({"imatrix": imatrix} if imatrix else {})}
-    required = dict(spec.upstream)
-    if spec.kind == "gguf" and "merge" in required:
-        merged = layout.receipt("merge", required["merge"]) or {}
-        if is_without_weights(merged):
-            required.update(merged.get("upstream") or {})
-    return required
-
-
-def required_results(layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
-    """Return kind and fingerprint of all artifacts that must be complete before the step can run.
-
-    An evaluation asks several registered models, and several files are compared with one. A promotion needs the
-    evaluation, unless the same version was promoted under the same conditions when it was registered by an earlier
-    recipe.
-    """
-    required = list(required_artifacts(layout, spec).items())
-    if spec.kind == "evaluate":
-        asked = [*(spec.settings.get("candidates") or {}).values(), spec.settings.get("base")]
-        required += [("register", str(each)) for each in asked if each and ("register", str(each)) not in required]
-    if spec.kind == "likelihood":
-        required += [("gguf", str(each)) for each in spec.settings["candidates"].values()]
-    if spec.kind == "promote" and spec.options.get("evaluation"):
-        promoted_before = spec.options.get("promoted_before") or ()
-        if not any(layout.receipt("promote", str(each)) for each in promoted_before):
-            required.append(("evaluate", str(spec.options["evaluation"])))
-    return required
 
 
 def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> PendingSteps:
@@ -118,7 +79,7 @@ def find_pending_steps(layout: Layout, run: Run, checks: DriftChecks) -> Pending
         if reason is None:
             return
         reasons[step.label] = reason
-        for kind, fingerprint in required_results(layout, step.spec):
+        for kind, fingerprint in get_step(step.spec.kind).inputs(layout, step.spec):
             producer = by_fingerprint.get((kind, fingerprint))
             if producer is not None:
                 visit(producer)

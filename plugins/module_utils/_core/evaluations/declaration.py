@@ -17,6 +17,7 @@ from . import judge, requirements
 from .items import MEASURES
 from .judge import Judge
 from .requirements import Requirements
+from .shares import LARGEST_SHARE
 
 #: The shipped set of general questions.
 GENERAL = "general"
@@ -28,9 +29,6 @@ AGAINST = (SERVED, BASE)
 DECLARED, SMALLEST = "declared", "smallest"
 #: Which quantization gets the aliases: the one declared first, or the smallest that meets the requirements.
 CHOICES = (DECLARED, SMALLEST)
-
-#: The largest share of the questions that can be held out.
-LARGEST_SHARE = 0.5
 
 #: Requirements by what has to be asked for them.
 _OF_GATE = ("gate", *requirements.OF_GATE)
@@ -135,6 +133,7 @@ def read_evaluation(raw: t.Any, gate: Gate | None = None) -> Evaluation | None:
     if evaluation.asks_nothing and gate is None:
         raise InputError("evaluations.asks_nothing")
     _check_required(evaluation, gate)
+    _check_judge(evaluation)
     return evaluation
 
 
@@ -163,6 +162,19 @@ def _check_required(evaluation: Evaluation, gate: Gate | None) -> None:
     for name, models in compared.items():
         if name in declared and not set(models).intersection(evaluation.against):
             raise InputError("evaluations.required_not_compared", name=name, models=list(models))
+
+
+def _check_judge(evaluation: Evaluation) -> None:
+    """Check that a judge has something to compare: it reads answers to rows, of two models.
+
+    :raises InputError: for a judge that would never be asked.
+    """
+    if evaluation.judge is None:
+        return
+    if evaluation.held_out is None and not evaluation.rows:
+        raise InputError("evaluations.judge_without_rows", place=place_of("judge"))
+    if not evaluation.against:
+        raise InputError("evaluations.judge_without_models", place=place_of("judge"), models=list(AGAINST))
 
 
 def _share(value: t.Any) -> float | None:

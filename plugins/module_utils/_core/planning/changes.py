@@ -12,7 +12,7 @@ import dataclasses
 import os
 import typing as t
 
-from ..artifacts.kinds import KINDS, PARENTS
+from ..artifacts.kinds import KINDS, PARENTS, results_beside
 from ..artifacts.layout import Layout, Receipt
 from ..datasets.diff import Changes
 from ..datasets.output_formats import DATA_FILE
@@ -91,13 +91,8 @@ class PreviousResult:
         if key in self.receipts:
             return
         self.receipts[key] = receipt
-        # the 16-bit file of a quantized one is an intermediate result and not part of its upstream
-        f16 = (receipt.get("options") or {}).get("f16") if receipt.get("kind") == "gguf" else None
-        # nor is the evaluation part of the upstream of a promotion
-        asked = (receipt.get("options") or {}).get("evaluation") if receipt.get("kind") == "promote" else None
-        beside = [("gguf", f16), ("evaluate", asked)]
-        inputs = [*(receipt.get("upstream") or {}).items(), *((kind, each) for kind, each in beside if each)]
-        for kind, fingerprint in inputs:
+        beside = results_beside(str(receipt.get("kind")), receipt.get("options"))
+        for kind, fingerprint in [*(receipt.get("upstream") or {}).items(), *beside]:
             upstream_receipt = _read(self.layout, kind, fingerprint)
             if upstream_receipt is not None:
                 self._add(upstream_receipt)

@@ -65,6 +65,7 @@ def check_declaration(raw: t.Mapping[t.Any, t.Any], supplied: t.Container[str] =
             if written not in wrong:
                 checked.problems.append(Problem(written, Message("training.option_missing", option=option.name)))
     checked.problems.extend(hyperparameters.ineffective_options(checked))
+    checked.problems.extend(hyperparameters.idle_problems(checked))
     checked.problems.extend(hyperparameters.gpu_problems(checked))
     checked.problems.extend(hyperparameters.imatrix_problems(checked))
     if checked.values.get("imatrix") and checked.values.get("export") == "adapter":

@@ -146,6 +146,7 @@ def training_settings(
     hyper = _with_tool_format(hyper, choice.format)
     thoughts = _choose_thinking(layout, hyper, subject, machine)
     hyper = _with_thinking(hyper, thoughts.setting)
+    is_auto = hyper.method == "auto"
     hyper, reason = host.resolve_method(layout, hyper, subject, machine, write)
     precision, about_precision = number_format.resolve(layout, hyper, subject, machine, name, write)
     options: dict[str, t.Any] = {
@@ -187,6 +188,7 @@ def training_settings(
         else None,
         *stages.warnings_for(hyper.values),
         *hyperparameters.idle_options(hyper.values),
+        *(hyperparameters.options_of_other_methods(hyper.values) if is_auto else ()),
         truncation.warning(hyper.values, results),
         text_arguments.warning(hyper.values),
         choice.warning,

@@ -12,11 +12,11 @@ from ..artifacts.layout import Layout
 from ..distributed.nodes import Nodes
 from ..errors import InputError
 from ..messages.message import Message
-from ..runs.run import Run
-from ..runs.spec import Toolchain
-from . import declaration, inputs, pipeline
+from ..runs.run import Run, RunStep
+from . import inputs, pipeline
+from .declaration import Declared
 from .pipeline import Identity
-from .request import stored_declaration
+from .request import Host
 
 #: Display names of the upstream steps.
 _LABELS = {"base": "base model", "dataset": "dataset"}
@@ -37,27 +37,18 @@ def lead(run: Run) -> dict[str, t.Any]:
     }
 
 
-def plan_part(
-    layout: Layout,
-    raw: t.Mapping[str, t.Any],
-    lead_facts: t.Mapping[str, t.Any],
-    nodes: Nodes,
-    toolchain: Toolchain,
-    datasets: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
-    accelerator: str = "auto",
-    write: bool = True,
-) -> Run:
-    """Plan the run in which this host takes part in a training that another host leads.
+def part_steps(
+    layout: Layout, declared: Declared, host: Host, lead_facts: t.Mapping[str, t.Any]
+) -> tuple[list[RunStep], list[str]]:
+    """Return the steps with which this host takes part in a training that another host leads, and the goals.
 
-    :param raw: one entry of ``finetunes``.
+    :param host: this host; the session of its nodes identifies the attempt.
     :param lead_facts: result of :func:`lead` on the leading host.
-    :param nodes: the hosts; the session identifies the attempt.
-    :param write: whether the resolution of a base name may be recorded.
     :raises InputError: if this host has another base or dataset, or cannot train it.
     """
-    declared = declaration.read_declaration(raw)
-    base = inputs.resolve_base(layout, declared.base_model, declared.base_revision, toolchain, write)
-    resolved_dataset = inputs.resolve_dataset(layout, declared.dataset, datasets or {})
+    nodes = Nodes.from_dict(host.nodes or {})
+    base = inputs.resolve_base(layout, declared.base_model, declared.base_revision, host.toolchain, host.write)
+    resolved_dataset = inputs.resolve_dataset(layout, declared.dataset, host.datasets)
     local = {"base": base.fingerprint, "dataset": resolved_dataset.fingerprint}
     for kind, label in _LABELS.items():
         if local[kind] != lead_facts[kind]:
@@ -89,8 +80,8 @@ def plan_part(
         hyper,
         base,
         subject,
-        toolchain,
-        accelerator,
+        host.toolchain,
+        host.accelerator,
         declared.name,
         declared.memory_check,
         False,
@@ -111,7 +102,7 @@ def plan_part(
         pipeline.base_step(Identity(base.fingerprint, base.settings, inputs.base_options(base.options, resolved))),
         pipeline.make_step("train_node", settings, local, options),
     ]
-    return pipeline.make_run(declared.name, steps, ["train_node"], toolchain, stored_declaration(raw, declared))
+    return steps, ["train_node"]
 
 
 def _advice(kind: str, base_model: str, dataset: str) -> Message:

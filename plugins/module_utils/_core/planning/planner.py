@@ -29,7 +29,7 @@ from ..ollama.versions import MINIMUM_VERSION, version_warning
 from ..releases.promotion import Releases, content_tag, former_tags, hold_warning
 from ..runs.run import Run, RunStep
 from ..training import adapter_export, stages
-from . import held_versions, inputs, measurements, pipeline, retraining, vision
+from . import held_versions, inputs, measurements, node_training, pipeline, retraining, vision
 from .declaration import Declared
 from .evaluating import Evaluating, check_questions, of_declaration
 from .pipeline import Chain, Goal, Identity, Likelihood, Serving, Training
@@ -60,6 +60,8 @@ def plan(layout: Layout, request: Request, host: Host) -> Run:
 
 
 def _finetune(layout: Layout, request: Request, declared: Declared, host: Host) -> Steps:
+    if host.lead is not None:
+        return node_training.part_steps(layout, declared, host, host.lead)
     if len(declared.nodes) > 1 and host.write and host.nodes is None:
         raise InputError("planning.several_hosts", name=declared.name)
     chain = _finetune_chain(layout, request, declared, host)

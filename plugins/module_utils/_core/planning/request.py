@@ -36,7 +36,8 @@ class Host:
         ``outcome``.
     :param write: whether the resolution of a base name, and that of ``method: auto``, may be recorded.
     :param submitted_by: ansible, rest, openai or mcp.
-    :param nodes: the hosts that train together, this one first, as stored by :class:`distributed.nodes.Nodes`.
+    :param nodes: the hosts that train together, as stored by :class:`distributed.nodes.Nodes`.
+    :param lead: facts of the host that leads them (:func:`node_training.lead`); None if this one does.
     """
 
     toolchain: Toolchain
@@ -45,6 +46,7 @@ class Host:
     write: bool = True
     submitted_by: str = "ansible"
     nodes: t.Mapping[str, t.Any] | None = None
+    lead: t.Mapping[str, t.Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Request:
         declared = planning_declaration.read_declaration(raw, checked)
         reached, reason = _goal_of(declared, goal)
         _refuse_unused(declared, reached, goal, reason)
-        return cls(reached, declared=declared, declaration=stored_declaration(raw, declared))
+        return cls(reached, declared=declared, declaration=_stored_declaration(raw, declared))
 
     @classmethod
     def export(cls, raw: t.Mapping[str, t.Any], training: str) -> Request:
@@ -187,7 +189,7 @@ class Request:
         return cls(Goal.MODEL, start=Result("gguf", gguf), registration=registration)
 
 
-def stored_declaration(raw: t.Mapping[str, t.Any], declared: Declared) -> dict[str, t.Any]:
+def _stored_declaration(raw: t.Mapping[str, t.Any], declared: Declared) -> dict[str, t.Any]:
     """Return the declared values as a run stores them: the dataset by its name, however it was declared."""
     (entry,) = entries([raw])
     return {**entry, "dataset": declared.dataset}
@@ -211,10 +213,10 @@ def declared_problems(declared: t.Any) -> list[str]:
 def _goal_of(declared: Declared, goal: Goal) -> tuple[Goal, str]:
     """Return the goal that a declaration reaches, and the reason if it is not ``model``."""
     stage = str(declared.hyper["stage"])
-    if goal is Goal.TRAIN:
-        return goal, "goal: train"
     if not stages.STAGES[stage].generates:
         return Goal.TRAIN, f"stage: {stage}"
+    if goal is Goal.TRAIN:
+        return goal, "goal: train"
     return (Goal.MODEL, "") if declared.register else (Goal.GGUF, "register: false")
 
 
@@ -242,14 +244,15 @@ def _refuse_unused(declared: Declared, reached: Goal, goal: Goal, reason: str) -
     }
     of_files = ("export", "register", "quantizations", "imatrix", "keep_merged")
     unused = [*_SERVED, *(of_files if reached is Goal.TRAIN else ())]
-    if goal is Goal.TRAIN:
+    is_exported_later = goal is Goal.TRAIN and stages.STAGES[declared.hyper["stage"]].generates
+    if is_exported_later:
         unused = [option for option in unused if option not in _EXPORTED]
     names = [option for option in unused if given[option]]
     if not names:
         return
     result = Message("planning.ends_with_adapter" if reached is Goal.TRAIN else "planning.ends_with_gguf")
     alternative = None
-    if goal is Goal.TRAIN:
+    if is_exported_later:
         alternative = Message("planning.request_model")
     elif reached is Goal.GGUF:
         alternative = Message("planning.declare_register")

@@ -46,6 +46,10 @@ from .recipes import without_recipe
 #: Files that are kept: they are small and still useful.
 _KEPT_FILES = (RECEIPT, MODEL_CARD_FILE, MODELFILE, TRAINER_LOG_FILE, LOSS_PLOT_FILE, PROBES_FILE, REPORT_FILE)
 _REMOVED_WITH_A_VERSION = {kind.name for kind in kinds.TABLE if kind.retention is not kinds.Retention.KEPT}
+#: Those that a version is not made from, but that are made from it.
+_ABOUT_A_VERSION = [
+    kind.name for kind in kinds.TABLE if kind.lineage is None and kind.retention is kinds.Retention.VERSION
+]
 _INTERMEDIATE = {kind.name for kind in kinds.TABLE if kind.retention is kinds.Retention.INTERMEDIATE}
 _GB = 1e9
 
@@ -133,7 +137,7 @@ def _surplus_beside(
     for receipt in removed:
         artifacts = _artifacts_of(layout, receipt)
         candidates.update(dict.fromkeys(artifact for artifact in artifacts if artifact[0] in _REMOVED_WITH_A_VERSION))
-    candidates.update(dict.fromkeys(_evaluations_of(layout, removed)))
+    candidates.update(dict.fromkeys(_results_about(layout, removed)))
     if not policy.intermediates:
         for receipt in [*kept, *removed]:
             artifacts = _artifacts_of(layout, receipt)
@@ -289,18 +293,17 @@ def _artifacts_of(layout: Layout, receipt: Receipt) -> list[tuple[str, str]]:
     artifacts = []
     for kind, ancestor in lineage.ancestry(layout, receipt).items():
         artifacts.append((kind, str(ancestor["fingerprint"])))
-        f16 = (ancestor.get("options") or {}).get("f16")
-        if kind == "gguf" and f16:
-            artifacts.append((kind, str(f16)))
+        artifacts += kinds.results_beside(kind, ancestor.get("options"))
     return artifacts
 
 
-def _evaluations_of(layout: Layout, registrations: t.Iterable[Receipt]) -> list[tuple[str, str]]:
-    """Kind and fingerprint of the evaluations of versions: their questions and answers; the reports stay."""
+def _results_about(layout: Layout, registrations: t.Iterable[Receipt]) -> list[tuple[str, str]]:
+    """Kind and fingerprint of what was made from versions and goes with them, such as the answers of an evaluation."""
     versions = {str(receipt["fingerprint"]) for receipt in registrations}
     return [
-        ("evaluate", str(receipt["fingerprint"]))
-        for receipt in lineage.receipts_of(layout, "evaluate")
+        (kind, str(receipt["fingerprint"]))
+        for kind in _ABOUT_A_VERSION
+        for receipt in lineage.receipts_of(layout, kind)
         if str((receipt.get("upstream") or {}).get("register")) in versions
     ]
 
@@ -357,8 +360,7 @@ def _add_with_inputs(layout: Layout, receipts: t.Sequence[Receipt], artifacts: s
         kind, fingerprint, receipt = queue.pop()
         artifacts.add((kind, fingerprint))
         inputs = [(str(parent), str(value)) for parent, value in (receipt.get("upstream") or {}).items()]
-        f16 = (receipt.get("options") or {}).get("f16")
-        for parent, value in [*inputs, *([(kind, str(f16))] if f16 else [])]:
+        for parent, value in [*inputs, *kinds.results_beside(kind, receipt.get("options"))]:
             if (parent, value) not in artifacts:
                 queue.append((parent, value, lineage.read_receipt(layout, parent, value) or {}))
 

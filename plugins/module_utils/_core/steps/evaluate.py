@@ -33,6 +33,7 @@ from ..releases.promotion import content_tag, digest_of
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
+from ..runs.spec import StepSpec
 from ..system.files import read_json, write_json
 from ..system.log import log_line
 from .step import DRIFT_TIMEOUT, Step
@@ -61,6 +62,12 @@ class EvaluateStep(Step):
     exclusive = False
     uses_ollama = True
     limits = Limits()
+
+    def inputs(self, layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+        """It asks several registered models."""
+        asked = [*(spec.settings.get("candidates") or {}).values(), spec.settings.get("base")]
+        required = [*super().inputs(layout, spec), *(("register", str(each)) for each in asked if each)]
+        return list(dict.fromkeys(required))
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)

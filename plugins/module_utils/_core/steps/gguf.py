@@ -18,8 +18,8 @@ import shutil
 import typing as t
 import unicodedata
 
-from ..artifacts.integrity import artifact_path
-from ..artifacts.layout import GGUF_FILE, IMATRIX_FILE
+from ..artifacts.integrity import artifact_path, is_without_weights
+from ..artifacts.layout import GGUF_FILE, IMATRIX_FILE, Layout
 from ..datasets.output_formats import DATA_FILE
 from ..errors import CoreError, JobError, NotReadyError, StoreError
 from ..estimates.memory import BITS, quantized_bytes
@@ -31,7 +31,7 @@ from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
-from ..runs.spec import Toolchain
+from ..runs.spec import StepSpec, Toolchain
 from ..system.files import read_record, remove_tree, tail_lines, write_json
 from ..training.known_names import DIRECT_QUANTIZATIONS
 from .one_pass import source_of
@@ -93,6 +93,19 @@ class GgufStep(Step):
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llama_cpp_image
+
+    def inputs(self, layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+        """A quantized file is made from the f16 file, and an importance matrix if there is one, although its
+        fingerprint is derived from the merged weights. A file that is merged on the way is made from base and training.
+        """
+        if spec.options.get("f16"):
+            matrix = [("imatrix", spec.upstream["imatrix"])] if "imatrix" in spec.upstream else []
+            return [("gguf", str(spec.options["f16"])), *matrix]
+        required = dict(spec.upstream)
+        merged = layout.receipt("merge", required["merge"]) if "merge" in required else None
+        if merged is not None and is_without_weights(merged):
+            required.update(merged.get("upstream") or {})
+        return list(required.items())
 
     def command(self, ctx: StepContext) -> Command:
         if os.path.isdir(ctx.work):

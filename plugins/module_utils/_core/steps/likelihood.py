@@ -16,7 +16,7 @@ import os
 import re
 import typing as t
 
-from ..artifacts.layout import GGUF_FILE
+from ..artifacts.layout import GGUF_FILE, Layout
 from ..datasets import sampled_rows
 from ..errors import JobError
 from ..formats.gguf import GgufInfo
@@ -25,7 +25,7 @@ from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.names import LOG_FILE
 from ..runs.progress import Progress
-from ..runs.spec import Toolchain
+from ..runs.spec import StepSpec, Toolchain
 from ..system.files import remove_tree, write_json
 from . import measured_text
 from .imatrix import perplexity_in
@@ -71,6 +71,11 @@ class LikelihoodStep(Step):
 
     def image(self, toolchain: Toolchain) -> str:
         return toolchain.llama_cpp_image
+
+    def inputs(self, layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+        """Several files are compared with one."""
+        compared = [("gguf", str(each)) for each in spec.settings["candidates"].values()]
+        return [*super().inputs(layout, spec), *compared]
 
     def command(self, ctx: StepContext) -> Command:
         tools = ctx.toolchain

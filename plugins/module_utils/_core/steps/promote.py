@@ -13,6 +13,7 @@ import dataclasses
 import os
 import typing as t
 
+from ..artifacts.layout import Layout
 from ..errors import JobError, RemoteError
 from ..evaluations import requirements
 from ..evaluations.asking import Limits
@@ -32,6 +33,7 @@ from ..releases.promotion import BeforeMove, Releases, content_tag
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
+from ..runs.spec import StepSpec
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
 from ..system.log import log_line
@@ -85,6 +87,16 @@ class PromoteStep(Step):
     exclusive = False
     uses_ollama = True
     limits = Limits()
+
+    def inputs(self, layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+        """It needs the evaluation, unless the same version was promoted under the same conditions when it was
+        registered by an earlier recipe.
+        """
+        required = super().inputs(layout, spec)
+        evaluation, before = spec.options.get("evaluation"), spec.options.get("promoted_before") or ()
+        if evaluation and not any(layout.receipt("promote", str(each)) for each in before):
+            required.append(("evaluate", str(evaluation)))
+        return required
 
     def command(self, ctx: StepContext) -> Command:
         os.makedirs(ctx.work, exist_ok=True)

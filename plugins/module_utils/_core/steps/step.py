@@ -15,13 +15,14 @@ import dataclasses
 import signal
 import typing as t
 
+from ..artifacts.layout import Layout
 from ..distributed.node_link import Link
 from ..errors import RemoteError
 from ..messages.message import Message
 from ..runners.command import Command
 from ..runs.job_context import StepContext
 from ..runs.progress import Progress
-from ..runs.spec import Toolchain
+from ..runs.spec import StepSpec, Toolchain
 
 #: Seconds without an answer after which the drift of a step in another server cannot be determined.
 DRIFT_TIMEOUT = 5.0
@@ -70,6 +71,14 @@ class Step(abc.ABC):
         """
         del ctx, session
         return None
+
+    def inputs(self, layout: Layout, spec: StepSpec) -> list[tuple[str, str]]:
+        """Return kind and fingerprint of all artifacts that must be complete before the step can run. Read-only.
+
+        By default those that its fingerprint names.
+        """
+        del layout
+        return list(spec.upstream.items())
 
     @abc.abstractmethod
     def command(self, ctx: StepContext) -> Command | None:

@@ -14,7 +14,7 @@ from ..messages.message import Message
 from .known_names import NEED_IMATRIX, QUANTIZATIONS, WITHOUT_IMATRIX
 from .option import ADAPTERS, AUTOMATIC_METHODS, Option
 from .option_values import Checked, Problem, check_options, raise_problems
-from .options import BY_NAME, DEFAULTS, OPTIONS
+from .options import BY_NAME, DECLARATION_OPTIONS, DEFAULTS, OPTIONS
 
 #: Options of the evaluation, and the argument of LLaMA-Factory in ``extra`` of the same meaning.
 _EVALUATION_ARGUMENTS = {"early_stopping": "early_stopping_steps", "best_checkpoint": "load_best_model_at_end"}
@@ -75,7 +75,7 @@ class Hyperparameters:
         if self.values["stage"] not in option.stages:
             names = list(option.stages)
             raise InputError(
-                "training.option_of_other_stage", option="held_out", stage=self.values["stage"], stages=names
+                "training.option_of_other_stage", option="evaluation.held_out", stage=self.values["stage"], stages=names
             )
         return dataclasses.replace(self, values={**self.values, "held_out": share})
 
@@ -164,17 +164,45 @@ def idle_options(values: t.Mapping[str, t.Any]) -> list[Message]:
     """
     found = []
     for option in OPTIONS:
-        other, allowed = option.needs or ("", ())
         # zero is what comes of it anyway: no warm-up, no margin
-        if other and values[option.name] not in (0, option.default) and values[other] not in allowed:
-            facts = {
-                "option": option.name,
-                "other": other,
-                "value": describe_settings(values[other]),
-                "allowed": [describe_settings(value) for value in allowed],
-            }
-            found.append(Message("training.option_of_other_value", **facts))
+        if values[option.name] not in (0, option.default) and not option.is_effective(values):
+            found.append(_of_other_value(option, values))
     return found
+
+
+def options_of_other_methods(values: t.Mapping[str, t.Any]) -> list[Message]:
+    """Warnings about options that do not apply to the method that ``auto`` was resolved to.
+
+    :param values: all hyperparameters, with the resolved method.
+    """
+    method = str(values["method"])
+    return [
+        Message("training.option_idle_with_auto", option=option.name, method=method, methods=list(option.methods))
+        for option in OPTIONS
+        if option.methods and method not in option.methods and values[option.name] not in (None, option.copy_default())
+    ]
+
+
+def idle_problems(checked: Checked) -> list[Problem]:
+    """Options that are no hyperparameters and that the value of another option leaves without effect."""
+    found = []
+    for option in DECLARATION_OPTIONS:
+        values = {name: checked.values.get(name, BY_NAME[name].default) for name in option.needs[:1]}
+        declared = checked.values.get(option.name, option.copy_default())
+        if declared != option.copy_default() and not option.is_effective(values):
+            found.append(Problem(checked.written[option.name], _of_other_value(option, values)))
+    return found
+
+
+def _of_other_value(option: Option, values: t.Mapping[str, t.Any]) -> Message:
+    other, allowed = option.needs or ("", ())
+    return Message(
+        "training.option_of_other_value",
+        option=option.name,
+        other=other,
+        value=describe_settings(values[other]),
+        allowed=[describe_settings(value) for value in allowed],
+    )
 
 
 def gpu_problems(checked: Checked) -> list[Problem]:

@@ -81,6 +81,13 @@ class Option:
         """Whether the option applies to a method and a stage."""
         return (not self.methods or method in self.methods) and (not self.stages or stage in self.stages)
 
+    def is_effective(self, values: t.Mapping[str, t.Any]) -> bool:
+        """Whether the option that it needs has a value with which this one has an effect.
+
+        :param values: values by name, with defaults.
+        """
+        return not self.needs or values[self.needs[0]] in self.needs[1]
+
     @property
     def is_hyperparameter(self) -> bool:
         """Whether it is an option of the training, of its merged weights or of its GGUF files."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..datasets.validation_split import LARGEST_SHARE
+from ..evaluations.shares import LARGEST_SHARE
 from .option import ADAPTERS, METHODS, STAGES, Option
 
 #: Schedules that begin with a warm-up.
@@ -107,7 +107,7 @@ ALL: tuple[Option, ...] = (
     Option(
         "regenerate_on", "list", ("dataset", "hyperparameters", "base"), "Retrain if this changes",
         "Inputs whose change leads to a new training. Any other input keeps its value of the last training.",
-        choices=("dataset", "hyperparameters", "base"), step="run",
+        choices=("dataset", "hyperparameters", "base"), step="run", needs=("regenerate", ("on_change", "always")),
     ),
     Option(
         "keep", "int", None, "Versions kept",

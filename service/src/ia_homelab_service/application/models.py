@@ -16,7 +16,7 @@ from ia_homelab_core.engine.ollama_use import using_ollama
 from ia_homelab_core.errors import CoreError, InputError
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.ollama.syntax import same_model, same_name
-from ia_homelab_core.releases.lineage import base_of
+from ia_homelab_core.releases.lineage import ancestry, base_of
 from ia_homelab_core.releases.promotion import Change, Releases
 from ia_homelab_core.releases.retention import delete_version
 from ia_homelab_core.releases.statements import state_of
@@ -103,36 +103,22 @@ class Models:
     def _lineage(self, receipt: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Return the inputs of a model, step by step, from the receipts."""
         lineage: dict[str, t.Any] = {"run": receipt.get("run", "")}
-        current: t.Mapping[str, t.Any] = receipt
-        for kind in ("gguf", "merge", "train"):
-            fingerprint = (current.get("upstream") or {}).get(kind)
-            current = (self._receipt_or_none(kind, fingerprint) if fingerprint else None) or {}
-            if fingerprint:
-                lineage[kind] = {"fingerprint": fingerprint, "finished_at": current.get("finished_at", "")}
-            if kind == "merge" and fingerprint:
-                lineage[kind]["weights"] = not is_without_weights(current)
-        upstream = current.get("upstream") or {}
-        if "train" in lineage:
-            resolved = (current.get("options") or {}).get("resolved") or {}
-            lineage["train"].update(method=resolved.get("method"), results=current.get("results") or {})
-        for kind in ("base", "dataset"):
-            if kind in upstream:
-                source = self._receipt_or_none(kind, upstream[kind]) or {}
-                source_results = source.get("results") or {}
+        for kind, made in ancestry(self.layout, {"kind": "register", **receipt}).items():
+            results = made.get("results") or {}
+            if kind in ("base", "dataset"):
                 lineage[kind] = {
-                    "fingerprint": upstream[kind],
-                    "settings": source.get("settings") or {},
-                    "rows": source_results.get("rows"),
-                    "name": source_results.get("name"),
-                    "sources": source_results.get("sources"),
+                    "fingerprint": made["fingerprint"],
+                    "settings": made.get("settings") or {},
+                    **{name: results.get(name) for name in ("rows", "name", "sources")},
                 }
+            elif kind != "register":
+                lineage[kind] = {"fingerprint": made["fingerprint"], "finished_at": made.get("finished_at", "")}
+            if kind == "merge":
+                lineage[kind]["weights"] = not is_without_weights(made)
+            if kind == "train":
+                resolved = (made.get("options") or {}).get("resolved") or {}
+                lineage[kind].update(method=resolved.get("method"), results=results)
         return lineage
-
-    def _receipt_or_none(self, kind: str, fingerprint: str) -> dict[str, t.Any] | None:
-        try:
-            return self.layout.receipt(kind, fingerprint)
-        except CoreError:
-            return None
 
     def find(self, tag: str) -> Model:
         """Return the model of a content tag, a served name or the first digits of a fingerprint.

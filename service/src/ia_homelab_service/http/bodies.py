@@ -135,11 +135,14 @@ class ReceivedForm:
 
 
 @contextlib.asynccontextmanager
-async def receive_upload(request: Request, datasets: Datasets, filename: str = "") -> t.AsyncIterator[ReceivedForm]:
+async def receive_upload(
+    request: Request, datasets: Datasets, fields: t.Collection[str], filename: str = ""
+) -> t.AsyncIterator[ReceivedForm]:
     """Receive a form with a file, or a file as the body; the file is on disk until the context ends.
 
+    :param fields: names of the other fields that a form may have.
     :param filename: name of a file that is the body.
-    :raises FieldErrors: when the request has no file.
+    :raises FieldErrors: when the request has no file, or a field of another name.
     :raises HTTPException: when the form cannot be read.
     :raises TooLargeError: when the file exceeds the limit or the quota.
     """
@@ -153,8 +156,11 @@ async def receive_upload(request: Request, datasets: Datasets, filename: str = "
             received = ReceivedForm(file, {})
         else:
             received = await _receive_form(request, datasets, reservation, stack)
+        errors = [finetune_request.unknown_field(name, fields) for name in received.fields if name not in fields]
         if not received.file.size:
-            raise FieldErrors([_no_file()])
+            errors.append(_no_file())
+        if errors:
+            raise FieldErrors(errors)
         yield received
 
 

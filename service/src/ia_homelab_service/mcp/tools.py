@@ -216,7 +216,7 @@ class Tools:
         """
         with tool_errors():
             request = request_of(model, method, dataset, options)
-        plan = await self._call(self._operations.plan, request)
+        plan = await self._call(self._operations.plan, request, "train")  # as llamafactory_train
         fits = plan.estimate.fits
         hint = "llamafactory_train with the same arguments starts it."
         if fits is False:

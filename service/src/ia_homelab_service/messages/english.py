@@ -177,6 +177,7 @@ TEXTS: Texts = {
     "service.row_invalid": Text("Row {row}: {defect}.", "{defect.hint}"),
     "service.field_unknown": Text("There is no field {field!r}.", "{suggestion}"),
     "service.field_given_twice": Text("{field} and {other} mean the same here, and differ.", "Give one of them."),
+    "service.fixed_on_the_page": Text("{field} is always {value} on the page.", "Leave it out."),
     "service.field_not_supported": Text("{field} has no effect on a model of this server.", "Leave it out."),
     "service.field_value_not_supported": Text(
         "{field} cannot be {value!r}: the server of the model has no such setting.", "Leave it out, or give {known}."
@@ -208,6 +209,10 @@ TEXTS: Texts = {
     "service.file_missing": "There is no file in the request, or it is empty.",
     "service.field_no_json": '{field} must be JSON such as {{"temperature": 0.2}}, not {value!r}.',
     "service.field_no_text": "{field} must be text.",
+    "service.suffix_invalid": Text(
+        "suffix cannot be {suffix!r}: of its letters and digits the name of the model is made.",
+        "Give 1 to {limit} of them, or leave it out.",
+    ),
     "service.no_validation_file": Text(
         "Rows to validate on are a share of those of training_file here; a file of their own is not taken.",
         "Leave it out, and give validation_share, such as 0.1, in extra_body.",

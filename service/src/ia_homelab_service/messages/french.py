@@ -13,6 +13,7 @@ TEXTS: Texts = {
     "service.field_missing": "{field} manque.",
     "service.field_no_text_but": "{field} doit être un texte, et non {value!r}.",
     "service.field_no_text": "{field} doit être un texte.",
+    "service.fixed_on_the_page": Text("{field} vaut toujours {value} sur la page.", "Retirez-le."),
     "service.field_no_json": '{field} doit être du JSON comme {{"temperature": 0.2}}, et non {value!r}.',
     "service.body_no_object": "Le corps doit être un objet JSON.",
     "service.body_too_slow": "Le corps de la requête n'est pas arrivé en {seconds} secondes.",

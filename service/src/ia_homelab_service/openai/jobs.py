@@ -35,6 +35,8 @@ _HYPER = ("n_epochs", "batch_size", "learning_rate_multiplier")
 #: OpenAI's methods: the stage of each, and its hyperparameters.
 _METHODS = {"supervised": ("sft", _HYPER), "dpo": ("dpo", (*_HYPER, "beta"))}
 _MAX_METADATA = 16
+#: Largest length of a name that a suffix becomes, as with OpenAI.
+_MAX_SUFFIX = 64
 
 
 def default_learning_rate() -> float:
@@ -57,7 +59,7 @@ def create(operations: Operations, files: Files, body: t.Mapping[str, t.Any]) ->
     operations.datasets.publish_file(file_id, path, label)
     request["dataset"] = file_id
     default = finetune_request.default_name(str(request["base_model"]), file_id[5:13])
-    request.setdefault("name", slug(str(body.get("suffix") or ""))[:64] or default)
+    request.setdefault("name", default)
     submitted = operations.train(request, "model", "openai", client_data)
     return to_job(operations, submitted)
 
@@ -87,8 +89,7 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
         errors.append(FieldError("validation_file", Message("service.no_validation_file")))
     if body.get("integrations"):
         errors.append(FieldError("integrations", Message("service.no_integrations")))
-    if body.get("suffix") is not None and not isinstance(body["suffix"], str):
-        errors.append(FieldError("suffix", Message("service.field_no_text", field="suffix")))
+    _add_suffix(body, request, errors)
     metadata = body.get("metadata")
     if metadata is not None and not (
         isinstance(metadata, dict)
@@ -103,10 +104,37 @@ def _finetune_options(body: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], di
     return request, {key: value for key, value in client_data.items() if value is not None}
 
 
+def _add_suffix(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
+    """Add the name of the model: ``suffix`` with OpenAI, and an option here."""
+    suffix = body.get("suffix")
+    if suffix is not None and not isinstance(suffix, str):
+        errors.append(FieldError("suffix", Message("service.field_no_text", field="suffix")))
+    elif suffix:
+        name = slug(suffix)
+        if not name or len(name) > _MAX_SUFFIX:
+            errors.append(FieldError("suffix", Message("service.suffix_invalid", suffix=suffix, limit=_MAX_SUFFIX)))
+        else:
+            _put(request, errors, "suffix", name=name)
+
+
+def _put(request: dict[str, t.Any], errors: list[FieldError], field: str, **values: t.Any) -> None:
+    """Set options that a field of OpenAI's stands for, unless the request has one of them as well.
+
+    :param field: name of the field, for the error.
+    """
+    fields = finetune_request.known_fields()
+    given = {fields.get(finetune_request.normalize_key(key)): key for key in request}
+    for option, value in values.items():
+        if option not in given or request[given[option]] == value:
+            request[given.get(option, option)] = value
+        else:
+            errors.append(FieldError(field, Message("service.field_given_twice", field=field, other=given[option])))
+
+
 def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any], errors: list[FieldError]) -> None:
     hyperparameters: t.Any = body.get("hyperparameters")
     known: tuple[str, ...] = _HYPER
-    method = body.get("method")
+    method, place = body.get("method"), "hyperparameters"
     if isinstance(method, dict):
         kind = method.get("type")
         if kind not in _METHODS:
@@ -114,13 +142,9 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
         else:
             stage, known = _METHODS[kind]
             if stage != "sft":
-                if request.get("stage") not in (None, stage):
-                    errors.append(
-                        FieldError("stage", Message("service.field_given_twice", field="stage", other="method"))
-                    )
-                request["stage"] = stage
-            if isinstance(method.get(kind), dict):
-                hyperparameters = method[kind].get("hyperparameters") or hyperparameters
+                _put(request, errors, "method", stage=stage)
+            place = f"method.{kind}.hyperparameters"
+            hyperparameters = _of_method(kind, method.get(kind), hyperparameters, errors)
         for key in method:
             if key not in ("type", kind):
                 errors.append(finetune_request.unknown_field(f"method.{key}", ["method.type", f"method.{kind}"]))
@@ -129,28 +153,44 @@ def _add_hyperparameters(body: t.Mapping[str, t.Any], request: dict[str, t.Any],
     elif method is not None:
         errors.append(FieldError("method", Message("service.method_no_object")))
     if hyperparameters is not None and not isinstance(hyperparameters, dict):
-        errors.append(FieldError("hyperparameters", Message("service.hyperparameters_no_object")))
+        errors.append(FieldError(place, Message("service.hyperparameters_no_object")))
         hyperparameters = None
     for key, value in (hyperparameters or {}).items():
+        field = f"{place}.{key}"
         if key not in known:
-            errors.append(
-                finetune_request.unknown_field(f"hyperparameters.{key}", [f"hyperparameters.{one}" for one in known])
-            )
+            errors.append(finetune_request.unknown_field(field, [f"{place}.{one}" for one in known]))
         elif value in (None, "auto"):
             continue
         elif isinstance(value, bool) or not isinstance(value, (int, float)):
-            errors.append(FieldError(f"hyperparameters.{key}", Message("service.number_or_auto", field=key)))
+            errors.append(FieldError(field, Message("service.number_or_auto", field=key)))
         elif key == "n_epochs":
-            request["epochs"] = value
+            _put(request, errors, field, epochs=value)
         elif key == "beta":
-            request["pref_beta"] = value
+            _put(request, errors, field, pref_beta=value)
         elif key == "batch_size":
             # rows per optimizer step: a batch size of 1 on the GPU needs least memory
-            request.update(batch_size=1, gradient_accumulation=value)
+            _put(request, errors, field, batch_size=1, gradient_accumulation=value)
         else:
-            request["learning_rate"] = default_learning_rate() * value
+            _put(request, errors, field, learning_rate=default_learning_rate() * value)
     if body.get("seed") is not None:
-        request["seed"] = body["seed"]
+        _put(request, errors, "seed", seed=body["seed"])
+
+
+def _of_method(kind: str, raw: t.Any, former: t.Any, errors: list[FieldError]) -> t.Any:
+    """Return the hyperparameters in a method, or those beside it, where OpenAI's clients sent them formerly."""
+    if raw is None:
+        return former
+    if not isinstance(raw, dict):
+        errors.append(FieldError(f"method.{kind}", Message("service.method_no_object")))
+        return former
+    for key in raw:
+        if key != "hyperparameters":
+            errors.append(finetune_request.unknown_field(f"method.{kind}.{key}", [f"method.{kind}.hyperparameters"]))
+    inside = raw.get("hyperparameters")
+    if inside and former and inside != former:
+        field = f"method.{kind}.hyperparameters"
+        errors.append(FieldError(field, Message("service.field_given_twice", field=field, other="hyperparameters")))
+    return inside or former
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

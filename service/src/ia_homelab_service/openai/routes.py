@@ -93,7 +93,7 @@ def _add_files(router: APIRouter, operations: Operations, files: Files) -> None:
     )
     @receives_files
     async def create(request: Request) -> Response:
-        async with receive_upload(request, operations.datasets) as form:
+        async with receive_upload(request, operations.datasets, ("purpose",)) as form:
             stored = await to_thread.run_sync(files.store, form.file, form.fields.get("purpose", ""))
         return JSONResponse(stored)
 

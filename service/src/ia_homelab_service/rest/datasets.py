@@ -63,8 +63,11 @@ def add_dataset_routes(router: APIRouter, operations: Operations) -> None:
     async def apply_upload(
         request: Request, name: str, filename: str, format: str, check: bool, force: bool
     ) -> Response:
-        async with receive_upload(request, datasets, filename) as form:
+        async with receive_upload(request, datasets, ("format",), filename) as form:
             chosen = form.fields.get("format", format)
+            if "format" in request.query_params and chosen != format:
+                content = Message("service.field_given_twice", field="format", other="format")
+                raise FieldErrors([FieldError("format", content)])
             if chosen not in FORMATS:
                 suggestion = nearest(chosen, FORMATS)
                 content = Message("service.row_format_unknown", format=chosen, suggestion=suggestion)

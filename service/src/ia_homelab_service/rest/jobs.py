@@ -53,7 +53,7 @@ def add_control_routes(router: APIRouter, operations: Operations) -> None:
         summary="What asking for a fine-tune would do; changes nothing",
     )
     async def plan(body: FinetuneRequest) -> Response:
-        return json_response(await to_thread.run_sync(operations.plan, body.root))
+        return json_response(await to_thread.run_sync(operations.plan, body.root, "train"))
 
     @router.post(
         "/jobs/{job_id}/resume",

@@ -197,8 +197,9 @@ def _register(
     async def _configure(request: Request) -> None:
         with show_view(request, "configure.title", "/") as viewer:
             token = sessions.form_token(visitor_id(request))
-            upload = configure.UploadForm(token, forms.result(request.query_params.get("upload", "")))
-            await configure.build(viewer, operations, dict(request.query_params), upload)
+            query = dict(request.query_params)
+            upload = configure.UploadForm(token, forms.result(query.pop("upload", "")))
+            await configure.build(viewer, operations, query, upload)
 
     @ui.page("/plan", dependencies=may_look, response_timeout=60)
     async def _plan(request: Request) -> None:

@@ -19,7 +19,7 @@ from ..application import schemas
 from ..application.errors import FieldErrors
 from ..application.operations import Operations
 from . import components
-from .finetune_form import FIXED_VALUES, MAIN_FIELDS, FinetuneForm, read_query
+from .finetune_form import FIXED_VALUES, MAIN_FIELDS, FinetuneForm, canonical, read_query
 from .layout import Viewer
 
 #: Milliseconds after loading before the automatic method is explained.
@@ -38,8 +38,8 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
     components.paragraph(language("configure.lead"), "lead")
     datasets = await asyncio.to_thread(operations.datasets.all)
     # the default method is chosen for the GPU; values in the address are kept
-    has_values = any(query.get(name) for name in schema["properties"])
-    form = FinetuneForm(language, schema, query if has_values else {**query, "method": "auto"})
+    start = canonical(schema, query)
+    form = FinetuneForm(language, schema, start or {"method": "auto"})
     with components.panel(language("configure.what")), ui.element("div").classes("grid wide"):
         form.add("base_model", options=names.catalogue_names(), free=True)
         with ui.element("div"):
@@ -55,6 +55,10 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
             for name in form.rest():
                 form.add(name)
     general = ui.element("div").props("aria-live=assertive")
+    _values, unusable = read_query(schema, query)
+    if unusable:
+        with general:
+            components.problem(language, FieldErrors(unusable))
     with ui.element("div").classes("line actions"):
         go = ui.button(language("configure.plan"), icon="event_note")
         ui.label(language("configure.nothing_yet")).classes("soft small")

@@ -19,11 +19,14 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 from ia_homelab_core.json_text import parse_json
 from ia_homelab_core.messages.message import Message
 
+from ..application import finetune_request
 from ..application.errors import FieldError
 from .i18n.language import Language
 
 #: Required and common fields; all others are folded away.
 MAIN_FIELDS = ("base_model", "dataset", "method", "name", "epochs", "learning_rate", "quantizations")
+#: Spellings of true in an address.
+_YES = ("true", "yes", "on", "1")
 #: Fixed on the page: its trainings always produce a model in Ollama.
 FIXED_VALUES = {"goal": "model"}
 
@@ -32,23 +35,35 @@ Query = t.Mapping[str, str]
 
 
 def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[FieldError]]:
-    """Parse the options of a fine-tune in an address, and return them with all errors. Ignores other keys."""
+    """Parse the options of a fine-tune in an address, in any of their spellings, and return them with all errors."""
     values: dict[str, t.Any] = {}
     errors = []
-    for name, entry in schema["properties"].items():
-        text = query.get(name, "").strip()
-        if not text or name in FIXED_VALUES:
-            continue
-        try:
-            values[name] = _parse_value(entry, text)
-        except ValueError:
-            errors.append(FieldError(name, Message("service.field_no_json", field=name, value=text)))
+    known = finetune_request.known_fields()
+    for key, raw in query.items():
+        name, text = known.get(finetune_request.normalize_key(key)), raw.strip()
+        if name is None or name not in schema["properties"]:
+            errors.append(finetune_request.unknown_field(key, [one for one in known if one not in FIXED_VALUES]))
+        elif name in FIXED_VALUES:
+            if text and text != FIXED_VALUES[name]:
+                errors.append(
+                    FieldError(key, Message("service.fixed_on_the_page", field=key, value=FIXED_VALUES[name]))
+                )
+        elif text:
+            try:
+                values[key] = _parse_value(schema["properties"][name], text)
+            except ValueError:
+                errors.append(FieldError(key, Message("service.field_no_json", field=key, value=text)))
     return values, errors
 
 
+def canonical(schema: Schema, query: Query) -> dict[str, str]:
+    """Return the options in an address by their names in the schema; others are left out."""
+    known = finetune_request.known_fields()
+    named = {known.get(finetune_request.normalize_key(key)): text for key, text in query.items()}
+    return {name: text for name, text in named.items() if name in schema["properties"] and text}
+
+
 def _parse_value(entry: Schema, text: str) -> t.Any:
-    if entry["type"] == "boolean":
-        return text.lower() in ("true", "1", "on")
     if entry["type"] == "array":
         return [part.strip() for part in text.split(",") if part.strip()]
     if entry["type"] == "object":
@@ -109,7 +124,7 @@ class FinetuneForm:
     def _field(self, entry: Schema, label: str, start: str, options: t.Any = None, free: bool = False) -> t.Any:
         items = entry.get("items") or {}
         if entry["type"] == "boolean":
-            return ui.switch(label, value=start == "true")
+            return ui.switch(label, value=start.lower() in _YES)
         if entry["type"] == "array" and items.get("enum"):
             chosen = [part for part in start.split(",") if part]
             choices = {choice: self._choice(choice) for choice in (*items["enum"], *chosen)}

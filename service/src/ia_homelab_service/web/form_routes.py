@@ -128,7 +128,7 @@ class FormRoutes:
         """Validate a dataset, and publish it if requested and valid."""
         result: UploadResult
         try:
-            async with receive_upload(request, self._operations.datasets) as form:
+            async with receive_upload(request, self._operations.datasets, ("form_token", "name", "do")) as form:
                 if not self._sessions.is_form_token(visitor_id(request), form.fields.get("form_token", "")):
                     raise DeniedError("service.form_too_old")
                 name, check = form.fields.get("name", ""), form.fields.get("do") != "publish"

@@ -14,6 +14,7 @@ from nicegui import ui
 from ia_homelab_core.errors import CoreError
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.releases.gate_calls import calls_text
+from ia_homelab_core.releases.lineage import ORDER
 
 from ..application import schemas
 from ..application.operations import Operations
@@ -208,12 +209,13 @@ def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, 
     pairs.append((language("lineage.registered"), html.escape(language.time(model.registered_at))))
     if model.quantization:
         pairs.append(("GGUF", _result_html(line.get("gguf"), model.quantization)))
-    for kind in ("merge", "train"):
-        if kind in line:
-            more = str((line[kind] or {}).get("method") or "")
-            if (line[kind] or {}).get("weights") is False:
+    for kind in ORDER:
+        if kind in line and kind not in ("gguf", "base", "dataset"):
+            more = str(line[kind].get("method") or "")
+            if line[kind].get("weights") is False:
                 more = language("lineage.on_the_way")
-            pairs.append((language(f"lineage.{kind}"), _result_html(line[kind], more)))
+            title = language.maybe(f"lineage.{kind}", language(f"step.{kind}"))
+            pairs.append((title, _result_html(line[kind], more)))
     base = line.get("base") or {}
     if base:
         known = base.get("settings") or {}

@@ -18,7 +18,7 @@ from ..application import schemas
 from ..application.errors import FieldErrors
 from ..application.operations import Operations
 from . import components
-from .finetune_form import FIXED_VALUES, read_query, to_text
+from .finetune_form import FIXED_VALUES, canonical, read_query, to_text
 from .i18n.language import Language
 from .layout import Viewer
 
@@ -31,8 +31,8 @@ async def build(viewer: Viewer, operations: Operations, query: t.Mapping[str, st
     schema = operations.schema()
     components.heading(language("plan.title"), 1)
     values, errors = read_query(schema, query)
-    back = f"/?{urlencode({name: query[name] for name in schema['properties'] if query.get(name)})}"
-    if not values:
+    back = f"/?{urlencode(canonical(schema, query))}"
+    if not values and not errors:
         components.paragraph(language("plan.empty"), "lead")
         _link_button(language("plan.configure"), "/")
         return

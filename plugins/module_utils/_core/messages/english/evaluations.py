@@ -50,6 +50,14 @@ TEXTS: Texts = {
         "{name} is required, and against of the evaluation does not name {models:join|, | or }.",
         "Add it to against, or remove {name}.",
     ),
+    "evaluations.judge_without_rows": Text(
+        "{place:capital} has no effect: a judge reads answers to rows, and none are asked.",
+        "Give held_out or rows, or remove judge.",
+    ),
+    "evaluations.judge_without_models": Text(
+        "{place:capital} has no effect: against is empty, so there are no other answers to compare with.",
+        "Name {models:join|, | or } in against, or remove judge.",
+    ),
     "evaluations.not_compared": "{model} is not compared with: {problem}",
     "evaluations.takes_too_long": Text(
         "{answers} of {total} answers took more than {seconds:g} seconds.",

@@ -151,6 +151,10 @@ TEXTS: Texts = {
         "{option} has no effect with the method {method}.",
         "Declare method: {methods:join| or }, or leave {option} out.",
     ),
+    "training.option_idle_with_auto": Text(
+        "{option} has no effect: method: auto is {method} on this host.",
+        "Declare method: {methods:join|, | or }, or leave {option} out.",
+    ),
     "training.option_of_other_value": Text(
         "{option} has no effect with {other}: {value}.",
         "Declare {other}: {allowed:join|, | or }, or leave {option} out.",

@@ -54,6 +54,14 @@ TEXTS: Texts = {
         "{name} est exigé, et against de l'évaluation ne nomme pas {models:join|, | ou }.",
         "Ajoutez-le à against, ou retirez {name}.",
     ),
+    "evaluations.judge_without_rows": Text(
+        "{place:capital} est sans effet : un juge lit des réponses à des lignes, et aucune n'est posée.",
+        "Donnez held_out ou rows, ou retirez judge.",
+    ),
+    "evaluations.judge_without_models": Text(
+        "{place:capital} est sans effet : against est vide, il n'y a donc pas d'autres réponses à comparer.",
+        "Nommez {models:join|, | ou } dans against, ou retirez judge.",
+    ),
     "evaluations.not_compared": "{model} n'est pas comparé : {problem}",
     "evaluations.takes_too_long": Text(
         "{answers} réponses sur {total} ont pris plus de {seconds:g} secondes.",

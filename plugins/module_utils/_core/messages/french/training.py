@@ -132,6 +132,10 @@ TEXTS: Texts = {
         "{option} est sans effet avec la méthode {method}.",
         "Déclarez method: {methods:join| ou }, ou retirez {option}.",
     ),
+    "training.option_idle_with_auto": Text(
+        "{option} est sans effet : method: auto est {method} sur cet hôte.",
+        "Déclarez method: {methods:join|, | ou }, ou retirez {option}.",
+    ),
     "training.option_of_other_value": Text(
         "{option} est sans effet avec {other}: {value}.",
         "Déclarez {other}: {allowed:join|, | ou }, ou retirez {option}.",

@@ -15,7 +15,6 @@ import pytest
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.drift_checks import DriftChecks
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
     find_pending_steps,
-    required_artifacts,
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
@@ -84,8 +83,8 @@ def test_a_damaged_result_is_pending_with_its_reason(lab: PlanLab, run: Run) -> 
 
 def test_the_inputs_of_a_quantized_file(lab: PlanLab, run: Run) -> None:
     f16, quantized = run.step("gguf-f16").spec, run.step("gguf-q4_K_M").spec
-    assert required_artifacts(lab.layout, quantized) == {"gguf": f16.fingerprint}
-    assert required_artifacts(lab.layout, f16) == {"merge": run.step("merge").spec.fingerprint}
+    assert dict(get_step("gguf").inputs(lab.layout, quantized)) == {"gguf": f16.fingerprint}
+    assert dict(get_step("gguf").inputs(lab.layout, f16)) == {"merge": run.step("merge").spec.fingerprint}
     assert quantized.upstream == f16.upstream, "its fingerprint does not depend on the f16 file"
 
 
@@ -103,7 +102,7 @@ def test_weights_that_are_wanted_after_a_merge_on_the_way(lab: PlanLab) -> None:
     assert kept.goals[0] == "merge" and kept.step("merge").spec.fingerprint == merge.fingerprint
     assert pending(lab, kept) == {"merge": "merged on the way, and its weights are asked for now"}
     f16 = run.step("gguf-f16").spec
-    assert required_artifacts(lab.layout, f16) == {"merge": merge.fingerprint, **merge.upstream}
+    assert dict(get_step("gguf").inputs(lab.layout, f16)) == {"merge": merge.fingerprint, **merge.upstream}
     remove(lab, run, "gguf-f16")
     remove(lab, run, "gguf-q4_K_M")
     assert list(pending(lab, run)) == ["gguf-f16", "gguf-q4_K_M"]

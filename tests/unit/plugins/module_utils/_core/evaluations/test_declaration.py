@@ -26,7 +26,7 @@ GATE = read_gate([{"prompt": "a", "contains": "b"}])
         ({"rows": "tests", "against": ["base", "served"]}, {"rows": "tests", "against": ["served", "base"]}),
         ({"rows": "tests", "against": []}, {"rows": "tests", "against": []}),
         ({"guard": "general", "against": "served", "choose": "Declared"}, {"guard": "general"}),
-        ({"guard": "mine", "judge": "qwen3:14b"}, {"guard": "mine", "judge": {"model": "qwen3:14b"}}),
+        ({"rows": "mine", "judge": "qwen3:14b"}, {"rows": "mine", "judge": {"model": "qwen3:14b"}}),
         (
             {"held_out": 0.1, "judge": {"model": "j", "rubric": " kind "}, "likelihood": "yes"},
             {"held_out": 0.1, "judge": {"model": "j", "rubric": "kind"}, "likelihood": True},

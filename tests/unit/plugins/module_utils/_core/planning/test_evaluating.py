@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import required_results
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.host import Machine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.fingerprint import fingerprint
@@ -22,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.registry import get_step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import read_json, write_json
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
@@ -61,7 +61,7 @@ def test_the_steps_of_a_gate(lab: PlanLab) -> None:
         ]
     }
     assert promote.fingerprint == fingerprint("promote", {"gate": gate}, {"register": registered})
-    assert required_results(lab.layout, promote) == [
+    assert get_step(promote.kind).inputs(lab.layout, promote) == [
         ("register", registered),
         ("evaluate", evaluate.fingerprint),
     ]
@@ -124,7 +124,7 @@ def test_all_quantizations_and_the_base(lab: PlanLab) -> None:
     assert base.options["base_of"] == "homelab-model", "what status and the page say of it"
     assert "base_of" not in spec(run, "register-q8_0").options
     assert spec(run, "gguf-base-q8_0").upstream == {"base": spec(run, "base").fingerprint}
-    assert required_results(lab.layout, evaluate) == [
+    assert get_step(evaluate.kind).inputs(lab.layout, evaluate) == [
         ("register", spec(run, "register-q8_0").fingerprint),
         ("register", spec(run, "register-q4_K_M").fingerprint),
         ("register", base.fingerprint),

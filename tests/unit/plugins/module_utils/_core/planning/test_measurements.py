@@ -13,10 +13,6 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import registry
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
-    required_artifacts,
-    required_results,
-)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError, NotReadyError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.estimates.host import Machine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning import measurements, plan_text
@@ -27,6 +23,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps import likelihood, measured_text
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.registry import get_step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.memory import Ram
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
 
@@ -64,8 +61,11 @@ def test_only_files_that_use_a_matrix_change_with_it(lab: PlanLab) -> None:
     assert same == {"base", "train", "merge", "gguf-f16", "gguf-q8_0", "register-q8_0"}
     matrix, quantized = run.step("imatrix").spec, run.step("gguf-iq2_XXS").spec
     assert matrix.upstream == {"gguf": found["gguf-f16"], "dataset": run.step("train").spec.upstream["dataset"]}
-    assert required_artifacts(lab.layout, quantized) == {"gguf": found["gguf-f16"], "imatrix": found["imatrix"]}
-    assert required_artifacts(lab.layout, run.step("gguf-q8_0").spec) == {"gguf": found["gguf-f16"]}
+    assert dict(get_step("gguf").inputs(lab.layout, quantized)) == {
+        "gguf": found["gguf-f16"],
+        "imatrix": found["imatrix"],
+    }
+    assert dict(get_step("gguf").inputs(lab.layout, run.step("gguf-q8_0").spec)) == {"gguf": found["gguf-f16"]}
 
 
 def test_another_dataset_makes_another_matrix(lab: PlanLab) -> None:
@@ -113,7 +113,7 @@ def test_rows_that_are_not_trained_on(lab: PlanLab, declared: dict[str, t.Any], 
     assert spec.settings["candidates"] == {"q4_K_M": files["gguf-q4_K_M"], "q8_0": files["gguf-q8_0"]}
     assert spec.upstream == {"gguf": files["gguf-f16"], "dataset": registry.load(lab.layout, dataset).fingerprint}
     assert "likelihood" in run.goals
-    required = required_results(lab.layout, spec)
+    required = get_step(spec.kind).inputs(lab.layout, spec)
     assert {("gguf", files[f"gguf-{name}"]) for name in ("f16", "q4_K_M", "q8_0")} < set(required)
 
 

@@ -13,10 +13,7 @@ import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.distributed.nodes import Nodes
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import (
-    lead,
-    plan_part,
-)
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.node_training import lead
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run
@@ -48,7 +45,8 @@ def led(host: PlanLab, **more: t.Any) -> Run:
 
 def part(host: PlanLab, run: Run, session: str = "homelab-model-1:1", accelerator: str = "cpu", **more: t.Any) -> Run:
     nodes = dataclasses.replace(LEADS, rank=1, session=session)
-    return plan_part(host.layout, {**DECLARED, **more}, lead(run), nodes, Toolchain(), accelerator=accelerator)
+    here = Host(Toolchain(), accelerator, nodes=nodes.as_dict(), lead=lead(run))
+    return plan(host.layout, Request.finetune({**DECLARED, **more}), here)
 
 
 def test_number_of_hosts_is_part_of_the_fingerprint(hosts: tuple[PlanLab, PlanLab]) -> None:

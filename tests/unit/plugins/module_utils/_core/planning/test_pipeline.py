@@ -8,9 +8,6 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.pending_steps import (
-    required_artifacts,
-)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import StoreError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.pipeline import (
     Identity,
@@ -19,6 +16,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.plan
 )
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.run import Run, RunStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.spec import Toolchain
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.registry import get_step
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import model_steps
 
 #: A data directory without results.
@@ -57,7 +55,7 @@ def test_steps_follow_their_inputs() -> None:
     available: set[tuple[str, str]] = {("base", BASE.fingerprint), ("dataset", DATASET)}
     for step in steps:
         if step.spec.kind != "base":
-            assert set(required_artifacts(NOWHERE, step.spec).items()) <= available, step.label
+            assert set(dict(get_step(step.spec.kind).inputs(NOWHERE, step.spec)).items()) <= available, step.label
         available.add((step.spec.kind, step.spec.fingerprint))
 
 
@@ -82,8 +80,8 @@ def test_quantized_file_requires_f16_and_is_identified_by_the_weights() -> None:
     by_label = {step.label: step.spec for step in steps}
     quantized = by_label["gguf-q4_K_M"]
     assert quantized.upstream == {"merge": by_label["merge"].fingerprint}
-    assert required_artifacts(NOWHERE, quantized) == {"gguf": by_label["gguf-f16"].fingerprint}
-    assert required_artifacts(NOWHERE, by_label["gguf-f16"]) == {"merge": by_label["merge"].fingerprint}
+    assert dict(get_step("gguf").inputs(NOWHERE, quantized)) == {"gguf": by_label["gguf-f16"].fingerprint}
+    assert dict(get_step("gguf").inputs(NOWHERE, by_label["gguf-f16"])) == {"merge": by_label["merge"].fingerprint}
 
 
 def test_first_declared_quantization_gets_the_aliases() -> None:

@@ -32,11 +32,12 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.step
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.train import TrainStep
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import write_json
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.gpus import Gpu
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.training.hyperparameters import (
-    normalise,
-    resolved,
+from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import DATASET, StepLab
+from ansible_collections.ia_homelab.llamafactory.tests.support.training_lab import (
+    configuration,
+    context,
+    write_finished_training,
 )
-from ansible_collections.ia_homelab.llamafactory.tests.support.step_lab import BASE, DATASET, StepLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.weights import (
     write_adapter,
     write_checkpoint,
@@ -51,18 +52,6 @@ RECORDED = Path(__file__).parents[2] / "recorded" / "steps"
 def lab(tmp_path: Path) -> StepLab:
     """Upstream artifacts and the paths of tools."""
     return StepLab(tmp_path)
-
-
-def context(lab: StepLab, accelerator: str = "cpu", **declared: t.Any) -> StepContext:
-    """Context of a training."""
-    options = {"resolved": resolved(normalise({"template": "qwen", **declared})), "accelerator": accelerator}
-    return lab.context("train", {"base": BASE, "dataset": DATASET}, {**options, "name": "essai"})
-
-
-def configuration(ctx: StepContext) -> dict[str, t.Any]:
-    """The configuration that LLaMA-Factory reads."""
-    config: dict[str, t.Any] = yaml.safe_load(Path(ctx.job_dir, "train.yaml").read_text(encoding="utf-8"))
-    return config
 
 
 def test_command(lab: StepLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,16 +108,6 @@ def test_resume(lab: StepLab) -> None:
     assert configuration(ctx)["resume_from_checkpoint"] == os.path.join(ctx.work, "checkpoint-80")
     assert "checkpoint-90 is put aside: the optimizer's state is missing" in Path(ctx.job_dir, "log.txt").read_text()
     assert os.listdir(ctx.work) == ["checkpoint-80"]
-
-
-def write_finished_training(ctx: StepContext, step: int = 100, total: int = 100, value: float = 1.0) -> None:
-    """Write the files of a finished training."""
-    os.makedirs(ctx.work, exist_ok=True)
-    write_adapter(ctx.work, value)
-    history = [{"loss": 3.0, "step": 10}, {"loss": 1.0, "step": 30}, {"eval_loss": 9.0, "step": 30}]
-    write_state(ctx.work, step, total, log_history=history, num_input_tokens_seen=1234)
-    Path(ctx.work, "all_results.json").write_text('{"train_loss": 0.1, "train_runtime": 7.25, "epoch": 10.0}')
-    Path(ctx.work, "training_loss.png").touch()
 
 
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
