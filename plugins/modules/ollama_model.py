@@ -205,6 +205,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import rollback
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
@@ -257,7 +258,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         url = module.params["ollama_url"]
         stopped_for = ollama_stopped_for(layout, url)
         if module.check_mode and stopped_for:
-            module.warn(f"{module.params['name']} is not checked: Ollama is stopped for the training {stopped_for}.")
+            module.warn(str(Message("modules.unchecked_model", model=module.params["name"], training=stopped_for)))
             return {"changed": False, "tag": "", "moved": [], "hold": {}, **NO_STEPS}
         if module.check_mode:
             return action(module)

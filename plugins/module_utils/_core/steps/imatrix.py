@@ -58,7 +58,7 @@ class ImatrixStep(Step):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
         training = measured_text.training_behind(ctx)
-        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), Message("steps.the_dataset"))
         threads = compute_threads(info.file_bytes, "cpu")
         # names without their directory, because the program writes them into the matrix
         argv = [program, "-m", model, "-f", os.path.basename(measured_text.text_file(ctx)), "-o", _partial_output(ctx)]
