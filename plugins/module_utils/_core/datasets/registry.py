@@ -265,12 +265,12 @@ def apply(
         rendered = render(
             name,
             sources,
-            declaration.format,
-            declaration.columns,
-            declaration.ignore_fields,
-            os.path.join(work, DATA_FILE) if work else None,
-            changes,
-            declaration.tools,
+            declared=declaration.format,
+            columns=declaration.columns,
+            ignored=declaration.ignore_fields,
+            path=os.path.join(work, DATA_FILE) if work else None,
+            observer=changes,
+            tools=declaration.tools,
         )
         version = rendered.fingerprint
         receipt = intact_receipt(layout, version)

@@ -69,9 +69,9 @@ class ImatrixStep(Step):
             dataset,
             sampled_rows.not_held_out(dataset, float(training.resolved.get("held_out") or 0)),
             sampled_rows.in_training(float(training.resolved.get("validation_share") or 0)),
-            int(ctx.spec.settings["tokens"]),
-            [Measurement(_LABEL, [*argv, "-t", str(threads)])],
-            threads,
+            tokens=int(ctx.spec.settings["tokens"]),
+            measurements=[Measurement(_LABEL, [*argv, "-t", str(threads)])],
+            threads=threads,
         )
 
     def progress(self, ctx: StepContext) -> Progress | None:

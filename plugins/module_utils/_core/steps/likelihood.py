@@ -107,9 +107,9 @@ class LikelihoodStep(Step):
             training,
             dataset,
             *_rows(ctx, training, dataset),
-            tokens,
-            measurements,
-            threads,
+            tokens=tokens,
+            measurements=measurements,
+            threads=threads,
         )
 
     def progress(self, ctx: StepContext) -> Progress | None:

@@ -203,10 +203,10 @@ class TrainStep(Step):
             spelled,
             str(resolved["template"]),
             *tokens,
-            written_format(resolved.get("tool_format")),
-            (resolved.get("extra") or {}).get("default_system"),
-            str(resolved.get("thinking") or FROM_ROWS),
-            numbers,
+            tool_format=written_format(resolved.get("tool_format")),
+            default_system=(resolved.get("extra") or {}).get("default_system"),
+            thinking=str(resolved.get("thinking") or FROM_ROWS),
+            numbers=numbers,
         )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())

@@ -13,6 +13,9 @@ TEXTS: Texts = {
         "The runner {runner} needs an image with LLaMA-Factory.",
         "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
     ),
+    "modules.options_of_other_state": Text(
+        "{options} {count:has|have} no effect with state: {state}.", "{count:Leave it out.|Leave them out.}"
+    ),
     "modules.unchecked_model": "{model} is not checked: Ollama is stopped for the training {training}.",
     "modules.unchecked_steps": "{name}: {steps:join| and } {count:is|are} {reason}.",
     "modules.finding_of": "{name}: {finding}",
