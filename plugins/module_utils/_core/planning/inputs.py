@@ -251,8 +251,8 @@ def checked_base(
     dataset: tuple[str, str],
     settings: t.Mapping[str, t.Any],
     options: dict[str, t.Any],
-    *,
     toolchain: Toolchain,
+    *,
     converted: bool,
     write: bool,
 ) -> dict[str, t.Any]:
