@@ -59,7 +59,7 @@ def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[Fie
 def canonical(schema: Schema, query: Query) -> dict[str, str]:
     """Return the options in an address by their names in the schema; others are left out."""
     known = finetune_request.known_fields()
-    named = {known.get(finetune_request.normalize_key(key)): text for key, text in query.items()}
+    named = {known.get(finetune_request.normalize_key(key), ""): text for key, text in query.items()}
     return {name: text for name, text in named.items() if name in schema["properties"] and text}
 
 
