@@ -20,6 +20,7 @@ from ansible.module_utils.basic import AnsibleModule
 from . import _shipped_code
 from ._core.artifacts.layout import Layout
 from ._core.errors import CoreError
+from ._core.messages.message import Message
 from ._core.runs.schema import check_schema
 from ._core.system.disk import disk_errors
 from ._core.system.ownership import become_owner, foreign_owner
@@ -102,7 +103,7 @@ def _run_in_child(module: AnsibleModule, directory: str, function: t.Callable[[]
     if pid:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code < 0:
-            module.fail_json(msg=f"The process of the module was killed by signal {-code}.")
+            module.fail_json(msg=str(Message("modules.killed", signal=-code)))
         raise SystemExit(code)
     code = 1
     try:

@@ -164,7 +164,8 @@ def warn_unchecked(module: AnsibleModule, runs: t.Sequence[t.Mapping[str, t.Any]
         for label, reason in run["unchecked"].items():
             reasons.setdefault(reason, []).append(label)
         for reason, labels in reasons.items():
-            module.warn(f"{run['name']}: {' and '.join(labels)} {'are' if labels[1:] else 'is'} {reason}.")
+            facts = {"name": run["name"], "steps": labels, "count": len(labels), "reason": reason}
+            module.warn(str(Message("modules.unchecked_steps", **facts)))
 
 
 def warn_findings(module: AnsibleModule, result: t.Mapping[str, t.Any]) -> None:
@@ -175,7 +176,8 @@ def warn_findings(module: AnsibleModule, result: t.Mapping[str, t.Any]) -> None:
     for step in result["steps"]:
         if step["changed"]:
             for finding in step["outcome"].get("findings") or ():
-                module.warn(f"{step['name']}: {Message.from_stored(finding)}")
+                found = Message("modules.finding_of", name=step["name"], finding=Message.from_stored(finding))
+                module.warn(str(found))
 
 
 def wait_for(module: AnsibleModule, engine: Engine, entries: list[dict[str, t.Any]], kinds: tuple[str, ...]) -> None:

@@ -130,6 +130,7 @@ def main() -> None:
         {**FOLLOW_SPEC, "name": {"type": "str"}, "revision": {"type": "str", "default": "main"}},
         act,
         required_one_of=[("name", "runs")],
+        mutually_exclusive=[("name", "runs")],
     )
 
 

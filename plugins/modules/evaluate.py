@@ -322,7 +322,7 @@ def body(module: AnsibleModule) -> dict[str, t.Any]:
     tools = Toolchain(converter_venv=params.get("converter_venv") or "")
     stopped_for = ollama_stopped_for(layout, url) if layout is not None else ""
     if module.check_mode and stopped_for:
-        module.warn(f"{params['model']} is not checked: Ollama is stopped for the training {stopped_for}.")
+        module.warn(str(Message("modules.unchecked_model", model=params["model"], training=stopped_for)))
         return answer(Evaluated("", "", None, False))
     with contextlib.ExitStack() as stack:
         if layout is not None and not module.check_mode:

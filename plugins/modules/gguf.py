@@ -159,7 +159,7 @@ def main() -> None:
         },
         act,
         required_one_of=[("merged", "adapter", "runs")],
-        mutually_exclusive=[("merged", "adapter")],
+        mutually_exclusive=[("merged", "adapter", "runs")],
     )
 
 

@@ -119,7 +119,12 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    run_module({**FOLLOW_SPEC, "adapter": {"type": "str"}}, act, required_one_of=[("adapter", "runs")])
+    run_module(
+        {**FOLLOW_SPEC, "adapter": {"type": "str"}},
+        act,
+        required_one_of=[("adapter", "runs")],
+        mutually_exclusive=[("adapter", "runs")],
+    )
 
 
 if __name__ == "__main__":

@@ -205,6 +205,8 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engi
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.gpu_lease import ollama_stopped_for
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.model_versions import rollback
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.ollama_use import using_ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import InputError
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.messages.message import Message
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.planner import plan
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.planning.request import Host, Request
@@ -221,6 +223,9 @@ NO_STEPS: dict[str, t.Any] = {"runs": [], "steps": []}
 
 #: Seconds that these states wait by default for a training that has Ollama stopped.
 _WAIT_SECONDS = 30.0
+
+#: Options of a registration.
+OF_PRESENT = ("gguf", "adapter", "template", "system", "parameters", "aliases", "gate")
 
 
 def remove(module: AnsibleModule) -> dict[str, t.Any]:
@@ -248,7 +253,21 @@ def release(module: AnsibleModule) -> dict[str, t.Any]:
     return {"changed": changed, "hold": {}, **NO_STEPS}
 
 
+def refuse_unused(params: t.Mapping[str, t.Any]) -> None:
+    """Refuse options that the state does not use.
+
+    :raises InputError: with their names.
+    """
+    state, defaults = params["state"], {"aliases": ["latest"]}
+    unused = [name for name in OF_PRESENT if params.get(name) not in (None, {}, "", defaults.get(name))]
+    unused = unused if state != "present" else []
+    unused += ["version"] if params.get("version") and state != "rolled_back" else []
+    if unused:
+        raise InputError("modules.options_of_other_state", options=unused, count=len(unused), state=state)
+
+
 def act(module: AnsibleModule) -> dict[str, t.Any]:
+    refuse_unused(module.params)
     action = {"absent": remove, "rolled_back": roll_back, "released": release}.get(module.params["state"])
     if action is release:
         return action(module)
@@ -257,7 +276,7 @@ def act(module: AnsibleModule) -> dict[str, t.Any]:
         url = module.params["ollama_url"]
         stopped_for = ollama_stopped_for(layout, url)
         if module.check_mode and stopped_for:
-            module.warn(f"{module.params['name']} is not checked: Ollama is stopped for the training {stopped_for}.")
+            module.warn(str(Message("modules.unchecked_model", model=module.params["name"], training=stopped_for)))
             return {"changed": False, "tag": "", "moved": [], "hold": {}, **NO_STEPS}
         if module.check_mode:
             return action(module)
@@ -302,6 +321,7 @@ def main() -> None:
         },
         act,
         required_one_of=[("name", "runs")],
+        mutually_exclusive=[("name", "runs")],
     )
 
 

@@ -187,6 +187,7 @@ def main() -> None:
         },
         act,
         required_one_of=[("name", "runs")],
+        mutually_exclusive=[("name", "runs")],
         required_by={"name": ("base_model", "dataset")},
     )
 

@@ -172,6 +172,8 @@ def test_the_page_ignores_nothing_in_an_address() -> None:
     assert [error.field for error in errors] == ["epoch", "goal", "nodes_"]
     assert "Did you mean" in errors[0].hint and "always model" in errors[1].message
     assert read_query(schema, {"goal": "model", "seed": ""}) == ({}, [])
+    _values, (twice,) = read_query(schema, {"epochs": "1", "num_epochs": "2"})
+    assert twice.field == "num_epochs" and "twice" in twice.message
 
 
 # -- OpenAI's interface ------------------------------------------------------------------------------------------------

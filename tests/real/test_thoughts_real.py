@@ -101,7 +101,9 @@ def probes(folder: Path, name: str, policy: str) -> list[dict[str, t.Any]]:
     choice = thinking.choose(policy, name, thinking.ThoughtUse.from_results(results))
     assert choice.policy == policy
     target = folder / "rows"
-    assert training_rows.write(str(folder), str(target), name, EOS, BOS, TEMPLATE, thinking=policy) is not None
+    assert (
+        training_rows.write(str(folder), str(target), name, EOS, BOS, tool_format=TEMPLATE, thinking=policy) is not None
+    )
     lines = (target / "data.jsonl").read_text(encoding="utf-8").splitlines()
     return [
         {"name": title, "continued": False, **conversations(json.loads(line))[0]}

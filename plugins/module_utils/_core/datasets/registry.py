@@ -19,6 +19,7 @@ import typing as t
 from ..artifacts.layout import FINGERPRINT, Layout
 from ..errors import InputError, StoreError
 from ..fingerprint import digest
+from ..messages.message import Message
 from ..messages.suggestions import nearest
 from ..system.clock import utc_now
 from ..system.files import make_dirs, read_json, write_json
@@ -106,7 +107,7 @@ class Outcome:
 
     :param changed: whether anything had to be changed.
     :param dataset: the dataset; None if it is absent, or unknown because its rows were not given.
-    :param reasons: reasons for the change, one clause each.
+    :param causes: reasons for the change, one clause each.
     :param changes: differences from the previous version (see :meth:`datasets.diff.Changes.result`); empty if they
         were not requested or there are none.
     :param needs_rows: nothing was done, because only digests were given and they differ from the recorded ones.
@@ -115,10 +116,15 @@ class Outcome:
 
     changed: bool
     dataset: DatasetInfo | None = None
-    reasons: list[str] = dataclasses.field(default_factory=list)
+    causes: tuple[Message, ...] = ()
     changes: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     needs_rows: bool = False
     before: str = ""
+
+    @property
+    def reasons(self) -> list[str]:
+        """The causes in English."""
+        return [str(cause) for cause in self.causes]
 
 
 def check_name(name: str) -> str:
@@ -247,7 +253,7 @@ def apply(
                 results = dict(receipt.get("results") or {})
                 reasons = _register(layout, declaration, version, results["formatting"], given, check, force)
                 dataset = _dataset_info(layout, name, version, results, {"fingerprint": version, "sources": given})
-                return Outcome(bool(reasons), dataset, reasons, before=before)
+                return Outcome(bool(reasons), dataset, tuple(reasons), before=before)
     if any(source.records is None and not source.path for source in sources):
         return Outcome(False, needs_rows=True, before=before)
 
@@ -259,22 +265,22 @@ def apply(
         rendered = render(
             name,
             sources,
-            declaration.format,
-            declaration.columns,
-            declaration.ignore_fields,
-            os.path.join(work, DATA_FILE) if work else None,
-            changes,
-            declaration.tools,
+            declared=declaration.format,
+            columns=declaration.columns,
+            ignored=declaration.ignore_fields,
+            path=os.path.join(work, DATA_FILE) if work else None,
+            observer=changes,
+            tools=declaration.tools,
         )
         version = rendered.fingerprint
         receipt = intact_receipt(layout, version)
         if receipt is None:
             exists = os.path.isdir(layout.artifact("dataset", version))
-            new_reason = "the rows changed" if before and before != version else "the rows are new"
+            new_reason = Message("datasets.rows_changed" if before and before != version else "datasets.rows_new")
             changed_tools = tools_that_changed(_results_of(layout, before), rendered.results)
             if changed_tools and before != version:
-                new_reason = f"the tools {', '.join(changed_tools)} changed"
-            reasons.append("the version is incomplete" if exists else new_reason)
+                new_reason = Message("datasets.other_tools", names=changed_tools)
+            reasons.append(Message("datasets.version_incomplete") if exists else new_reason)
             rendered.results["name"] = name
             if work:
                 publish(layout, work, rendered, started_at, core_version, publisher)
@@ -283,7 +289,7 @@ def apply(
     reasons = reasons or renamed
     dataset = _dataset_info(layout, name, version, results, {"fingerprint": version, "sources": given})
     differences = changes.result() if changes and version != before else {}
-    return Outcome(bool(reasons), dataset, reasons, differences, before=before)
+    return Outcome(bool(reasons), dataset, tuple(reasons), differences, before=before)
 
 
 def _results_of(layout: Layout, version: str) -> t.Mapping[str, t.Any]:
@@ -320,7 +326,7 @@ def _register(
     sources: list[dict[str, t.Any]],
     check: bool,
     force: bool,
-) -> list[str]:
+) -> list[Message]:
     """Point the name to the version; returns the reasons why it did not."""
     entry = OUTPUT_FORMATS[output_format].entry(f"versions/{version}/{DATA_FILE}")
     name = declaration.name
@@ -332,13 +338,13 @@ def _register(
         "sources": sources,
     }
 
-    def reasons_for(info: InfoFile) -> list[str]:
+    def reasons_for(info: InfoFile) -> list[Message]:
         if name not in info.entries:
-            return ["the name is new"]
+            return [Message("datasets.name_new")]
         if info.entries[name] == entry:
             return []
         other_version = version_of(info.entries[name]) != version
-        return ["the name refers to something else" if other_version else "the entry in dataset_info.json was changed"]
+        return [Message("datasets.name_of_other_version" if other_version else "datasets.info_entry_changed")]
 
     reasons = reasons_for(InfoFile(info_path(layout)))
     recorded = _registration(layout, name)
@@ -365,15 +371,15 @@ def absent(layout: Layout, name: str, purge: bool = False, check: bool = False, 
     check_name(name)
     info = InfoFile(info_path(layout))
     version = _check_owner(info, name, force)
-    reasons = ["the name is there"] if name in info.entries else []
+    reasons = [Message("datasets.name_exists")] if name in info.entries else []
     if not version:
         version = str(_registration(layout, name).get("fingerprint") or "")
     data = os.path.join(layout.artifact("dataset", version), DATA_FILE) if FINGERPRINT.match(version) else ""
     other_names = [other for other, entry in info.entries.items() if other != name and version_of(entry) == version]
     if purge and data and not other_names and os.path.lexists(data):
-        reasons.append("the rows are there")
+        reasons.append(Message("datasets.rows_exist"))
     if check or not reasons:
-        return Outcome(bool(reasons), reasons=reasons, before=version)
+        return Outcome(bool(reasons), causes=tuple(reasons), before=version)
     with lock(layout):
         info = InfoFile(info_path(layout))
         _check_owner(info, name, force)
@@ -386,4 +392,4 @@ def absent(layout: Layout, name: str, purge: bool = False, check: bool = False, 
                     os.unlink(data)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_registration_path(layout, name))
-    return Outcome(True, reasons=reasons, before=version)
+    return Outcome(True, causes=tuple(reasons), before=version)

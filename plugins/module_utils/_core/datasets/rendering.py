@@ -157,6 +157,7 @@ class _Output:
 def render(
     name: str,
     sources: t.Sequence[Source],
+    *,
     declared: str = "auto",
     columns: t.Mapping[str, str] | None = None,
     ignored: t.Sequence[str] = (),

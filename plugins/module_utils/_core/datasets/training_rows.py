@@ -106,6 +106,7 @@ def write(
     template: str,
     eos: str = "",
     bos: str = "",
+    *,
     tool_format: str = TEMPLATE,
     default_system: str | None = None,
     thinking: str = FROM_ROWS,

@@ -199,7 +199,9 @@ def _measure(
         if judge is None:
             return found
         pairs = [(label, SERVED) for label in subject.candidates if SERVED in answers]
-        judged = judge_texts(ollama, directory, judge, questions, answers, pairs, Limits(), earlier=earlier)
+        judged = judge_texts(
+            ollama, directory, judge, questions, answers, labels=pairs, limits=Limits(), earlier=earlier
+        )
         return {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
 
     return measure

@@ -345,6 +345,7 @@ def check(
     hyper: Hyperparameters,
     subject: Subject,
     machine: Machine,
+    *,
     name: str,
     memory_check: str,
     resources: estimates_memory.Estimate | None,

@@ -128,5 +128,9 @@ def of_pairs(python: str, pairs: t.Iterable[tuple[str, str]], scratch: str) -> t
         told.seek(0)
         found = [parse_json(line) for line in told]
     if len(found) != count + 1:
-        raise NotReadyError("evaluations.chrf_failed", python=python, reason=f"{len(found)} lines for {count} pairs")
+        raise NotReadyError(
+            "evaluations.chrf_failed",
+            python=python,
+            reason=Message("evaluations.lines_for_pairs", lines=len(found), pairs=count),
+        )
     return [float(score) for score in found[:-1]], float(found[-1]["corpus"]), str(found[-1]["signature"])

@@ -32,6 +32,7 @@ def judge_texts(
     judge: Judge,
     items: t.Callable[[], t.Iterable[Item]],
     answers: t.Mapping[str, t.Mapping[str, t.Mapping[str, t.Any]]],
+    *,
     labels: t.Sequence[tuple[str, str]],
     limits: Limits,
     on_answer: OnAnswer | None = None,

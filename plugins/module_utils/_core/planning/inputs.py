@@ -119,6 +119,7 @@ def training_settings(
     base: resolution.BaseIdentity,
     subject: host.Subject,
     toolchain: Toolchain,
+    *,
     accelerator: str,
     name: str,
     memory_check: str = "enforce",
@@ -180,7 +181,9 @@ def training_settings(
         options["optimizer_steps"] = counted.steps
     steps = host.steps_with_ram(merges)
     warnings = [
-        host.check(layout, hyper, subject, machine, name, memory_check, estimate, steps),
+        host.check(
+            layout, hyper, subject, machine, name=name, memory_check=memory_check, resources=estimate, steps=steps
+        ),
         about_precision,
         # nothing is trained with the template otherwise
         Message("planning.template_kept", template=hyper["template"], model=base.description)
@@ -249,6 +252,7 @@ def checked_base(
     settings: t.Mapping[str, t.Any],
     options: dict[str, t.Any],
     toolchain: Toolchain,
+    *,
     converted: bool,
     write: bool,
 ) -> dict[str, t.Any]:

@@ -81,11 +81,11 @@ def part_steps(
         base,
         subject,
         host.toolchain,
-        host.accelerator,
-        declared.name,
-        declared.memory_check,
-        False,
-        False,
+        accelerator=host.accelerator,
+        name=declared.name,
+        memory_check=declared.memory_check,
+        write=False,
+        merges=False,
     )
     if options["accelerator"] != lead_facts["accelerator"]:
         raise InputError(

@@ -87,7 +87,9 @@ def make_plan(
             entry["causes"] = [cause.as_dict() for cause in why]
             if step.spec.kind == "merge":
                 entry["note"] = _way_of_merging(layout, run.name, step.spec).as_dict()
-            entry["takes"] = _requirements(layout, run, step, options, machine, facts, cores, previous)
+            entry["takes"] = _requirements(
+                layout, run, step, options, machine=machine, provisional=facts, cores=cores, previous=previous
+            )
         elif step.label in view.unchecked:
             entry["unchecked"] = view.unchecked[step.label]
             entry["unchecked_message"] = view.unchecked_messages[step.label]
@@ -208,6 +210,7 @@ def _requirements(
     run: Run,
     step: RunStep,
     options: t.Mapping[str, t.Any],
+    *,
     machine: Machine,
     provisional: t.Mapping[str, t.Mapping[str, t.Any]],
     cores: int,
@@ -228,7 +231,9 @@ def _requirements(
         requirements["vram_bytes"] = estimate["vram"]["planned"]
     if kind == "train" and options.get("optimizer_steps"):
         requirements["optimizer_steps"] = options["optimizer_steps"]
-    seconds, source = _seconds(layout, step, options, machine, provisional, cores, previous, disk or 0)
+    seconds, source = _seconds(
+        layout, step, options, machine, provisional=provisional, cores=cores, previous=previous, disk=disk or 0
+    )
     if seconds is not None:
         requirements.update(seconds=round(seconds, 1), seconds_from=source)
     return requirements
@@ -239,6 +244,7 @@ def _seconds(
     step: RunStep,
     options: t.Mapping[str, t.Any],
     machine: Machine,
+    *,
     provisional: t.Mapping[str, t.Mapping[str, t.Any]],
     cores: int,
     previous: PreviousResult | None,

@@ -97,11 +97,11 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
             base,
             subject,
             host.toolchain,
-            host.accelerator,
-            declared.name,
-            declared.memory_check,
-            host.write,
-            request.goal is not Goal.TRAIN and declared.export == "merged",
+            accelerator=host.accelerator,
+            name=declared.name,
+            memory_check=declared.memory_check,
+            write=host.write,
+            merges=request.goal is not Goal.TRAIN and declared.export == "merged",
         )
 
     settings, options = pinned.training(declared.hyper, read)
@@ -114,7 +114,7 @@ def _finetune_chain(layout: Layout, request: Request, declared: Declared, host: 
                 (declared.dataset, dataset.fingerprint),
                 settings,
                 options,
-                host.toolchain,
+                toolchain=host.toolchain,
                 converted=request.goal in (Goal.GGUF, Goal.MODEL),
                 write=host.write,
             )

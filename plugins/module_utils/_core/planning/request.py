@@ -165,6 +165,7 @@ class Request:
         cls,
         gguf: str,
         name: str,
+        *,
         template: str | None = None,
         system: str | None = None,
         parameters: t.Mapping[str, t.Any] | None = None,

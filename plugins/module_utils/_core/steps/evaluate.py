@@ -156,7 +156,17 @@ def run(
         if judge is not None:
             others = [label for label in (SERVED, BASE) if label in answers]
             pairs = [(label, other) for label in subject.candidates for other in others]
-            judged = judge_texts(ollama, directory, judge, questions, answers, pairs, limits, report_progress, earlier)
+            judged = judge_texts(
+                ollama,
+                directory,
+                judge,
+                questions,
+                answers,
+                labels=pairs,
+                limits=limits,
+                on_answer=report_progress,
+                earlier=earlier,
+            )
             found = {**found, **judged, "notes": [*found.get("notes", ()), *judged["notes"]]}
         return found
 

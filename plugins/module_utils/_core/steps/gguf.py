@@ -121,7 +121,8 @@ class GgufStep(Step):
         merged = source.directory
         count = sum(tensor.elements for tensor in self._weights(merged).values())
         quantization = _quantization(ctx)
-        require_disk_space(ctx.work, int(count * BITS[quantization] / 8), f"Converting to {quantization}")
+        converting = Message("steps.converting_to", quantization=quantization)
+        require_disk_space(ctx.work, int(count * BITS[quantization] / 8), converting)
         request = os.path.join(ctx.job_dir, "convert.json")
         argv = [*source.converter(ctx, converter), merged, "--outtype", quantization, "--outfile", _partial_output(ctx)]
         argv += converter_options(merged)
@@ -154,7 +155,8 @@ class GgufStep(Step):
         source = _f16_file(ctx)
         info = read_complete(source)
         quantization = _quantization(ctx)
-        require_disk_space(ctx.work, quantized_bytes(info.file_bytes, quantization), f"Quantizing to {quantization}")
+        quantizing = Message("steps.quantizing_to", quantization=quantization)
+        require_disk_space(ctx.work, quantized_bytes(info.file_bytes, quantization), quantizing)
         threads = compute_threads(info.file_bytes, "cpu")
         env = tool_environment(ctx, os.path.dirname(os.path.dirname(program)), threads, image)
         if image:

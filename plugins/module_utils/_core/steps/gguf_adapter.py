@@ -55,15 +55,15 @@ class GgufAdapterStep(Step):
     def command(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
         python, converter = converter_programs(tools, "convert_lora_to_gguf.py", image)
-        base = require_directory(ctx.upstream_path("base"), "The base model")
-        trained = require_directory(ctx.upstream_path("train"), "The training's result")
+        base = require_directory(ctx.upstream_path("base"), Message("steps.the_base"))
+        trained = require_directory(ctx.upstream_path("train"), Message("steps.the_training"))
         weights = os.path.join(trained, ADAPTER)
         if not os.path.exists(weights):
             raise NotReadyError("steps.no_adapter", directory=trained)
         if os.path.isdir(ctx.work):
             remove_tree(ctx.work)
         size = os.path.getsize(weights)
-        require_disk_space(ctx.work, size)
+        require_disk_space(ctx.work, size, Message("steps.converting_adapter"))
         os.makedirs(ctx.work)
         argv = [python, converter, "--base", base, "--outtype", OUTTYPE, "--outfile", _partial_output(ctx), trained]
         env = tool_environment(ctx, tools.converter_venv, compute_threads(size, "cpu"), image)

@@ -58,7 +58,7 @@ class ImatrixStep(Step):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
         training = measured_text.training_behind(ctx)
-        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), Message("steps.the_dataset"))
         threads = compute_threads(info.file_bytes, "cpu")
         # names without their directory, because the program writes them into the matrix
         argv = [program, "-m", model, "-f", os.path.basename(measured_text.text_file(ctx)), "-o", _partial_output(ctx)]
@@ -69,9 +69,9 @@ class ImatrixStep(Step):
             dataset,
             sampled_rows.not_held_out(dataset, float(training.resolved.get("held_out") or 0)),
             sampled_rows.in_training(float(training.resolved.get("validation_share") or 0)),
-            int(ctx.spec.settings["tokens"]),
-            [Measurement(_LABEL, [*argv, "-t", str(threads)])],
-            threads,
+            tokens=int(ctx.spec.settings["tokens"]),
+            measurements=[Measurement(_LABEL, [*argv, "-t", str(threads)])],
+            threads=threads,
         )
 
     def progress(self, ctx: StepContext) -> Progress | None:

@@ -88,9 +88,9 @@ class LikelihoodStep(Step):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
         training = measured_text.training_behind(ctx)
-        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), Message("steps.the_dataset"))
         tokens = int(ctx.spec.settings["tokens"])
-        require_disk_space(ctx.job_dir, tokens * vocabulary(infos[HALF]), "Comparing the quantizations")
+        require_disk_space(ctx.job_dir, tokens * vocabulary(infos[HALF]), Message("steps.comparing_files"))
         os.makedirs(scratch(ctx), exist_ok=True)
         threads = compute_threads(infos[HALF].file_bytes, "cpu")
         common = ["-c", "{context}", "-b", str(BATCH), "-ub", str(BATCH), "-t", str(threads)]
@@ -107,9 +107,9 @@ class LikelihoodStep(Step):
             training,
             dataset,
             *_rows(ctx, training, dataset),
-            tokens,
-            measurements,
-            threads,
+            tokens=tokens,
+            measurements=measurements,
+            threads=threads,
         )
 
     def progress(self, ctx: StepContext) -> Progress | None:
@@ -190,7 +190,7 @@ def _rows(ctx: StepContext, training: Training, dataset: str) -> tuple[sampled_r
     if which == HELD_OUT:
         return sampled_rows.held_out(dataset, float(training.resolved["held_out"])), sampled_rows.every
     trained_on = (ctx.layout.receipt("train", training.fingerprint) or {})["upstream"]["dataset"]
-    directory = require_directory(ctx.layout.artifact("dataset", str(trained_on)), "The dataset")
+    directory = require_directory(ctx.layout.artifact("dataset", str(trained_on)), Message("steps.the_dataset"))
     return sampled_rows.not_trained_on(directory), sampled_rows.every
 
 

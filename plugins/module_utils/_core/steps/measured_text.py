@@ -95,6 +95,7 @@ def measure(
     dataset: str,
     chosen: sampled_rows.Filter,
     wanted: sampled_rows.Filter,
+    *,
     tokens: int,
     measurements: t.Sequence[Measurement],
     threads: int,
@@ -124,9 +125,9 @@ def measure(
         str(resolved["template"]),
         eos,
         bos,
-        written_format(resolved.get("tool_format")),
-        extra.get("default_system"),
-        str(resolved.get("thinking") or FROM_ROWS),
+        tool_format=written_format(resolved.get("tool_format")),
+        default_system=extra.get("default_system"),
+        thinking=str(resolved.get("thinking") or FROM_ROWS),
     )
     rows = os.path.join(scratch(ctx), "rows.jsonl")
     # a row has at least one token

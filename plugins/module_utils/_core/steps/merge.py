@@ -107,8 +107,8 @@ class MergeStep(Step):
     def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         config = os.path.join(ctx.job_dir, CONFIG)
-        base = require_directory(ctx.upstream_path("base"), "The base model")
-        trained = require_directory(ctx.upstream_path("train"), "The training's result")
+        base = require_directory(ctx.upstream_path("base"), Message("steps.the_base"))
+        trained = require_directory(ctx.upstream_path("train"), Message("steps.the_training"))
         changes: dict[str, Change] = {}
         obstacle: Message | None = None
         if not ctx.spec.options.get("weights", True):
@@ -123,7 +123,7 @@ class MergeStep(Step):
             write_changes(ctx, changes)
             return None
         size = weight_bytes(base)
-        require_disk_space(ctx.work, int(size * 1.02), "Merging")
+        require_disk_space(ctx.work, int(size * 1.02), Message("steps.merging"))
         os.makedirs(ctx.work)
         write_atomic(config, yaml_text(export_arguments(ctx.spec.options["resolved"], base, trained, ctx.work)))
         env = tool_environment(ctx, venv, compute_threads(size, "cpu"), image)
@@ -150,7 +150,7 @@ class MergeStep(Step):
         return None
 
     def finish(self, ctx: StepContext) -> dict[str, t.Any]:
-        base = require_directory(ctx.upstream_path("base"), "The base model")
+        base = require_directory(ctx.upstream_path("base"), Message("steps.the_base"))
         if is_on_the_way(ctx.work):
             modules = read_object(os.path.join(ctx.work, CHANGES_FILE))
             return {"weights": False, "modules": len(modules), "tokenizer": "base"}

@@ -102,13 +102,17 @@ def source_of(ctx: StepContext) -> Source:
     :raises NotReadyError: when they do not exist.
     """
     if "merge" not in ctx.spec.upstream:
-        return Source(require_directory(ctx.upstream_path("base"), "The base model"))
-    merge = require_directory(ctx.upstream_path("merge"), "The merged model")
+        return Source(require_directory(ctx.upstream_path("base"), Message("steps.the_base")))
+    merge = require_directory(ctx.upstream_path("merge"), Message("steps.the_merge"))
     if not is_on_the_way(merge):
         return Source(merge)
     upstream = (ctx.layout.receipt("merge", ctx.spec.upstream["merge"]) or {}).get("upstream") or {}
     try:
         base, trained = (artifact_path(ctx.layout, kind, str(upstream[kind])) for kind in ("base", "train"))
     except (KeyError, StoreError) as error:
-        raise NotReadyError("steps.tool_moved", subject="The base model", path=merge) from error
-    return Source(require_directory(base, "The base model"), merge, require_directory(trained, "The training's result"))
+        raise NotReadyError("steps.tool_moved", subject=Message("steps.the_base"), path=merge) from error
+    return Source(
+        require_directory(base, Message("steps.the_base")),
+        merge,
+        require_directory(trained, Message("steps.the_training")),
+    )

@@ -58,7 +58,7 @@ class ProjectorStep(Step):
     def command(self, ctx: StepContext) -> Command:
         tools, image = ctx.toolchain, self.image(ctx.toolchain)
         python, converter = converter_programs(tools, "convert_hf_to_gguf.py", image)
-        base = require_directory(ctx.upstream_path("base"), "The base model")
+        base = require_directory(ctx.upstream_path("base"), Message("steps.the_base"))
         encoder = _encoder(ctx, base)
         elements = encoder_elements(base, encoder)
         if not elements:
@@ -67,7 +67,7 @@ class ProjectorStep(Step):
             remove_tree(ctx.work)
         os.makedirs(ctx.work)
         size = int(elements * _BYTES)
-        require_disk_space(ctx.work, size, "Converting the image encoder")
+        require_disk_space(ctx.work, size, Message("steps.converting_encoder"))
         program = os.path.join(PROGRAMS, "convert_by_hub_names.py")
         # the default name is that of the directory, which would make the file's bytes depend on the path
         name = ["--model-name", str(ctx.spec.options.get("name") or "base")]

@@ -415,7 +415,7 @@ def _require_disk_space(ollama: Ollama, path: str) -> None:
     """
     directory = local_models_directory(ollama)
     if directory:
-        require_disk_space(directory, register_disk(os.path.getsize(path)), "Registering")
+        require_disk_space(directory, register_disk(os.path.getsize(path)), Message("steps.registering"))
 
 
 def _file_digest(ctx: StepContext, kind: str, path: str, report: _ProgressReport) -> str:

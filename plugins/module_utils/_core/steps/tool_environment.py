@@ -10,6 +10,7 @@ import shutil
 import typing as t
 
 from ..errors import NotReadyError
+from ..messages.message import Message
 from ..runners.command import Container
 from ..runs.job_context import StepContext
 from ..runs.spec import Toolchain
@@ -210,7 +211,7 @@ def weight_bytes(directory: str) -> int:
     )
 
 
-def require_disk_space(path: str, expected: int, step: str = "This step", kept: int = 0) -> None:
+def require_disk_space(path: str, expected: int, step: Message, kept: int = 0) -> None:
     """Check that a result will fit on the disk, before it is written.
 
     :param path: where the result will be written.
@@ -231,7 +232,7 @@ def require_disk_space(path: str, expected: int, step: str = "This step", kept: 
         )
 
 
-def require_directory(path: str, subject: str) -> str:
+def require_directory(path: str, subject: Message) -> str:
     """Return the path of a directory that must exist.
 
     :param subject: subject of the error message.

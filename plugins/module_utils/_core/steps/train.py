@@ -108,7 +108,7 @@ class TrainStep(Step):
     def command(self, ctx: StepContext) -> Command | None:
         venv, image = ctx.toolchain.llamafactory_venv, self.image(ctx.toolchain)
         python = ctx.toolchain.program(venv, "bin", "python", image=image)
-        base = require_directory(ctx.upstream_path("base"), "The base model")
+        base = require_directory(ctx.upstream_path("base"), Message("steps.the_base"))
         distributed = ctx.spec.options.get("nodes")
         if distributed and not checkpoints.finished(ctx.work):
             self._drop_unshared_checkpoints(ctx)
@@ -143,7 +143,7 @@ class TrainStep(Step):
         disk_needed = ((ctx.spec.options.get("estimate") or {}).get("disk") or {}).get("train")
         if disk_needed:
             disk_used = sum(os.path.getsize(os.path.join(ctx.work, name)) for name in list_files(ctx.work))
-            require_disk_space(ctx.work, int(disk_needed), "Training", disk_used)
+            require_disk_space(ctx.work, int(disk_needed), Message("steps.training"), disk_used)
         for name, reason in attempt.broken.items():
             _append_log(ctx, f"{name} is put aside: {reason}")
         rows: dict[str, t.Any] = {}
@@ -193,7 +193,7 @@ class TrainStep(Step):
         env: t.Mapping[str, str],
         tokens: tuple[str, str],
     ) -> dict[str, t.Any]:
-        dataset = require_directory(ctx.upstream_path("dataset"), "The dataset")
+        dataset = require_directory(ctx.upstream_path("dataset"), Message("steps.the_dataset"))
         resume = None if step is None else os.path.join(ctx.work, f"checkpoint-{step}")
         resolved = ctx.spec.options["resolved"]
         name, validation = dataset_name(dataset), ""
@@ -206,10 +206,10 @@ class TrainStep(Step):
             spelled,
             str(resolved["template"]),
             *tokens,
-            written_format(resolved.get("tool_format")),
-            (resolved.get("extra") or {}).get("default_system"),
-            str(resolved.get("thinking") or FROM_ROWS),
-            numbers,
+            tool_format=written_format(resolved.get("tool_format")),
+            default_system=(resolved.get("extra") or {}).get("default_system"),
+            thinking=str(resolved.get("thinking") or FROM_ROWS),
+            numbers=numbers,
         )
         if rewritten is not None:
             _append_log(ctx, rewritten.describe())

@@ -23,7 +23,7 @@ from ia_homelab_core.version import VERSION
 
 from ..settings import Settings
 from .errors import NotFoundError
-from .schemas import Dataset, DatasetChange
+from .schemas import Dataset, DatasetChange, MessageBody
 from .upload_quota import PUBLISHER, Reservation, UploadQuota
 
 _CHUNK = 1024 * 1024
@@ -115,6 +115,7 @@ class Datasets:
             changed=outcome.changed,
             dataset=to_dataset(outcome.dataset) if outcome.dataset else None,
             reasons=outcome.reasons,
+            reason_messages=[MessageBody(**cause.as_dict()) for cause in outcome.causes],
             changes={key: outcome.changes[key] for key in ("added", "removed", "changed") if key in outcome.changes},
         )
 

@@ -259,6 +259,7 @@ class DatasetChange(Schema):
     changed: bool = pydantic.Field(default=False, description="Whether publishing changed, or would change, anything.")
     dataset: Dataset | None = None
     reasons: list[str] = []
+    reason_messages: list[MessageBody] = []
     problems: list[dict[str, t.Any]] = pydantic.Field(
         default=[], description="file, row, line, field, what and fix of each."
     )

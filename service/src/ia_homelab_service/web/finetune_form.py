@@ -39,8 +39,15 @@ def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[Fie
     values: dict[str, t.Any] = {}
     errors = []
     known = finetune_request.known_fields()
+    written: dict[str, str] = {}
     for key, raw in query.items():
         name, text = known.get(finetune_request.normalize_key(key)), raw.strip()
+        if name in written:
+            twice = Message("training.declared_twice", option=name, first=written[name], second=key)
+            errors.append(FieldError(key, twice))
+            continue
+        if text and name is not None:
+            written[name] = key
         if name is None or name not in schema["properties"]:
             errors.append(finetune_request.unknown_field(key, [one for one in known if one not in FIXED_VALUES]))
         elif name in FIXED_VALUES:
@@ -59,7 +66,7 @@ def read_query(schema: Schema, query: Query) -> tuple[dict[str, t.Any], list[Fie
 def canonical(schema: Schema, query: Query) -> dict[str, str]:
     """Return the options in an address by their names in the schema; others are left out."""
     known = finetune_request.known_fields()
-    named = {known.get(finetune_request.normalize_key(key)): text for key, text in query.items()}
+    named = {known.get(finetune_request.normalize_key(key), ""): text for key, text in query.items()}
     return {name: text for name, text in named.items() if name in schema["properties"] and text}
 
 

@@ -409,4 +409,14 @@ TEXTS: Texts = {
     "datasets.training_row_invalid": Text(
         "Row {row} of the dataset: {problem!s}", "Correct its tools; the module dataset names the source."
     ),
+    # reasons why publishing changes a dataset
+    "datasets.rows_new": "the rows are new",
+    "datasets.rows_changed": "the rows changed",
+    "datasets.rows_exist": "the rows are there",
+    "datasets.other_tools": "the tools {names} changed",
+    "datasets.version_incomplete": "the version is incomplete",
+    "datasets.name_new": "the name is new",
+    "datasets.name_exists": "the name is there",
+    "datasets.name_of_other_version": "the name refers to something else",
+    "datasets.info_entry_changed": "the entry in dataset_info.json was changed",
 }

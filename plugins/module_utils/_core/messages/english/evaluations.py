@@ -119,6 +119,7 @@ TEXTS: Texts = {
         "text is required and cannot be measured. {reason}",
         "Run the role llamafactory, which installs it on the host, or require same instead.",
     ),
+    "evaluations.lines_for_pairs": "{lines} lines for {pairs} pairs",
     "evaluations.chrf_failed": Text(
         "chrF cannot be computed with {python}: {reason}.",
         "Run the role llamafactory again; it installs sacrebleu in the converter's environment.",

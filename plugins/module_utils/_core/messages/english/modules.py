@@ -13,6 +13,13 @@ TEXTS: Texts = {
         "The runner {runner} needs an image with LLaMA-Factory.",
         "Name it in toolchain.llamafactory_image (llamafactory_image in the inventory), or choose runner: process.",
     ),
+    "modules.options_of_other_state": Text(
+        "{options} {count:has|have} no effect with state: {state}.", "{count:Leave it out.|Leave them out.}"
+    ),
+    "modules.unchecked_model": "{model} is not checked: Ollama is stopped for the training {training}.",
+    "modules.unchecked_steps": "{name}: {steps:join| and } {count:is|are} {reason}.",
+    "modules.finding_of": "{name}: {finding}",
+    "modules.killed": "The process of the module was killed by signal {signal}.",
     "modules.nothing_to_evaluate": Text("There is nothing to ask.", "Declare at least one of gate, rows and guard."),
     "modules.rows_without_data_dir": Text(
         "{option} names the published dataset {name}, and no data_dir says where it is.", "Declare data_dir."

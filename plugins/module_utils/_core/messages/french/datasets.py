@@ -285,4 +285,13 @@ TEXTS: Texts = {
     "datasets.training_row_invalid": Text(
         "Ligne {row} du jeu de données : {problem!s}", "Corrigez ses outils ; le module dataset nomme la source."
     ),
+    "datasets.rows_new": "les lignes sont nouvelles",
+    "datasets.rows_changed": "les lignes ont changé",
+    "datasets.rows_exist": "les lignes existent",
+    "datasets.other_tools": "les outils {names} ont changé",
+    "datasets.version_incomplete": "la version est incomplète",
+    "datasets.name_new": "le nom est nouveau",
+    "datasets.name_exists": "le nom existe",
+    "datasets.name_of_other_version": "le nom désigne autre chose",
+    "datasets.info_entry_changed": "l'entrée dans dataset_info.json a été modifiée",
 }

@@ -126,6 +126,7 @@ TEXTS: Texts = {
         "text est exigé et ne peut pas être mesuré. {reason}",
         "Exécutez le rôle llamafactory, qui l'installe sur l'hôte, ou exigez plutôt same.",
     ),
+    "evaluations.lines_for_pairs": "{lines} lignes pour {pairs} paires",
     "evaluations.chrf_failed": Text(
         "Le chrF ne peut pas être calculé avec {python} : {reason}.",
         "Exécutez de nouveau le rôle llamafactory ; il installe sacrebleu dans l'environnement du convertisseur.",

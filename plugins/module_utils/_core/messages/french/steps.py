@@ -22,6 +22,21 @@ TEXTS: Texts = {
         "{step} demande environ {needed:bytes} de disque, {free:bytes} sont libres dans {path}.",
         "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
     ),
+    "steps.tool_moved": Text(
+        "{subject} n'est pas dans {path}.", "Il a été déplacé ou supprimé : relancez pour le reconstruire."
+    ),
+    "steps.the_base": "Le modèle de base",
+    "steps.the_training": "Le résultat de l'entraînement",
+    "steps.the_dataset": "Le jeu de données",
+    "steps.the_merge": "Le modèle fusionné",
+    "steps.training": "L'entraînement",
+    "steps.merging": "La fusion",
+    "steps.converting_to": "La conversion en {quantization}",
+    "steps.quantizing_to": "La quantification en {quantization}",
+    "steps.converting_adapter": "La conversion de l'adaptateur",
+    "steps.converting_encoder": "La conversion de l'encodeur d'images",
+    "steps.comparing_files": "La comparaison des quantifications",
+    "steps.registering": "L'enregistrement",
     "steps.gpu_out_of_memory": Text(
         "Le GPU n'a plus de mémoire.",
         "Diminuez batch_size (et augmentez gradient_accumulation d'autant), puis cutoff_len, puis lora_rank ; "

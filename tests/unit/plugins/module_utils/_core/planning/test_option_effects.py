@@ -248,3 +248,30 @@ def test_the_module_dataset_takes_no_option_of_a_fine_tune(lab: OptionLab) -> No
         if option != "name":
             answer = modules.call("dataset", {**given, option: values[0]}, check=True)
             assert answer.get("failed") and names_it(answer["msg"], option), option
+
+
+def test_the_module_ollama_model_takes_no_option_of_another_state(lab: OptionLab) -> None:
+    common = {"data_dir": str(lab.layout.root), "ollama_url": "http://127.0.0.1:9", "name": "homelab-model"}
+    given = {
+        "gguf": "a" * 64,
+        "adapter": "b" * 64,
+        **{name: VALUES[name][0] for name in ("system", "parameters", "gate")},
+    }
+    given |= {"template": "llama3", "aliases": ["v1"]}
+    for state in ("absent", "rolled_back", "released"):
+        for option, value in given.items():
+            answer = modules.call("ollama_model", {**common, "state": state, option: value}, check=True)
+            assert answer["failed"] and f"{option} has no effect with state: {state}." in answer["msg"]
+    for state in ("present", "absent", "released"):
+        answer = modules.call("ollama_model", {**common, "state": state, "version": "abc"}, check=True)
+        assert answer["failed"] and f"version has no effect with state: {state}." in answer["msg"]
+
+
+@pytest.mark.parametrize("module", ["base", "train", "merge", "gguf", "ollama_model"])
+def test_a_module_that_follows_runs_takes_nothing_to_make(lab: OptionLab, module: str) -> None:
+    own = {"merge": "adapter", "gguf": "merged"}.get(module, "name")
+    answer = modules.call(module, {"data_dir": str(lab.layout.root), "runs": [], own: "x", **TRAINED.get(module, {})})
+    assert answer["failed"] and "mutually exclusive" in answer["msg"]
+
+
+TRAINED = {"train": {"base_model": "qwen2.5:0.5b", "dataset": "homelab"}}
