@@ -31,6 +31,8 @@ TOOL_PROMPTS = json.loads((ROOT / "playbooks/files/homelab_tool_prompts.json").r
 TOOLS = json.loads((ROOT / "playbooks/files/tools/homelab.json").read_text(encoding="utf-8"))
 #: Rows with one call that are asked, the one of the quickstart first.
 CALLING = tuple(range(10))
+#: The oldest Ollama that is supported.
+OLDEST = "0.24.0"
 #: Rows whose questions are asked: with and without input, short and long.
 CHOSEN = (0, 1, 6, 14, 16, 25, 28, 38, 47, 49)
 
@@ -276,6 +278,25 @@ def test_ollama_renders_the_tokens_of_training(clone: Clone) -> None:
             input=rendered, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert json.loads(listed.stdout) == ids
+
+
+@pytest.mark.full
+def test_oldest_server_ends_with_the_same_call(tmp_path: pathlib.Path) -> None:
+    """From nothing, with the oldest Ollama that is supported: question, call, result and answer are those of the row."""
+    clone = Clone(tmp_path)
+    oldest = ("--", "-e", f"ollama_version={OLDEST}")
+    try:
+        assert_ends_with_a_call(clone.run("--serve", *oldest))
+        ollama = Ollama(clone.url, timeout=120)
+        assert ollama.version() == OLDEST
+        assert right_calls(ollama) >= 8
+        assert_gate_tells_calls(ollama, tmp_path)
+        again = clone.run("--serve", *oldest)
+        assert recap(again)["changed"] == 0
+        assert_ends_with_a_call(again)
+    finally:
+        clone.run("--stop", *oldest)
+    assert clone.processes() == []
 
 
 def test_status_lists_the_run(clone: Clone) -> None:
