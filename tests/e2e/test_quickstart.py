@@ -21,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.versions import MINIMUM_VERSION
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.asked_gate import ask_gate
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
@@ -31,8 +32,6 @@ TOOL_PROMPTS = json.loads((ROOT / "playbooks/files/homelab_tool_prompts.json").r
 TOOLS = json.loads((ROOT / "playbooks/files/tools/homelab.json").read_text(encoding="utf-8"))
 #: Rows with one call that are asked, the one of the quickstart first.
 CALLING = tuple(range(10))
-#: The oldest Ollama that is supported.
-OLDEST = "0.24.0"
 #: Rows whose questions are asked: with and without input, short and long.
 CHOSEN = (0, 1, 6, 14, 16, 25, 28, 38, 47, 49)
 
@@ -282,13 +281,13 @@ def test_ollama_renders_the_tokens_of_training(clone: Clone) -> None:
 
 @pytest.mark.full
 def test_oldest_server_ends_with_the_same_call(tmp_path: pathlib.Path) -> None:
-    """From nothing, with the oldest Ollama that is supported: question, call, result and answer are those of the row."""
+    """From nothing, with the oldest Ollama that is supported: question, call, result and answer are the row's."""
     clone = Clone(tmp_path)
-    oldest = ("--", "-e", f"ollama_version={OLDEST}")
+    oldest = ("--", "-e", f"ollama_version={MINIMUM_VERSION}")
     try:
         assert_ends_with_a_call(clone.run("--serve", *oldest))
         ollama = Ollama(clone.url, timeout=120)
-        assert ollama.version() == OLDEST
+        assert ollama.version() == MINIMUM_VERSION
         assert right_calls(ollama) >= 8
         assert_gate_tells_calls(ollama, tmp_path)
         again = clone.run("--serve", *oldest)
