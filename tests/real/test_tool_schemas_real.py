@@ -285,8 +285,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[steps_real
         yield made
 
 
+#: One for each tool format, but that of Qwen 3.5: LLaMA-Factory trains it only with a base that reads pictures.
+TRAINED = (
+    *("bailing_v2", "chatglm3", "glm4_7", "lfm2", "llama3", "minimax1", "minimax2", "mistral", "phi4_mini", "qwen"),
+    *("seed_oss", "zephyr"),
+)
+
+
 @pytest.mark.full
-@pytest.mark.parametrize(("name", "tool_format"), [(name, TEMPLATE) for name in OFTEN] + [("zephyr", HOUSE)])
+@pytest.mark.parametrize(("name", "tool_format"), [*((name, TEMPLATE) for name in TRAINED), ("zephyr", HOUSE)])
 def test_every_schema_is_trained(workspace: steps_real.Workspace, name: str, tool_format: str) -> None:
     """A training in each tool format reads as many tokens as the rows have."""
     declared = {"template": name, "epochs": 1, "batch_size": 1, "warmup_ratio": 0, "cutoff_len": CUTOFF}
