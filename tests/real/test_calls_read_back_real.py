@@ -92,7 +92,8 @@ def prepare(ollama: Ollama, folder: Path, name: str, tool_format: str, text: str
             files={"model.gguf": digest},
             template=served.template,
             parser=served.parser,
-            parameters={"stop": list(served.stops), "num_ctx": 8192},
+            # several threads of 0.24 wait seconds for each other on a busy machine
+            parameters={"stop": list(served.stops), "num_ctx": 8192, "num_thread": 1},
         )
         path.unlink()
 
