@@ -10,6 +10,7 @@ the model answers each question of :data:`CONVERSATIONS` exactly, on both server
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import json
 import time
@@ -52,18 +53,19 @@ def set_quality(title: str, tags: list[str], limits: dict[str, t.Any]) -> str:
 
 
 def over_mcp(work: t.Callable[[Client], t.Awaitable[t.Any]]) -> t.Any:
-    """Call a function with a client of the MCP server."""
+    """Call a function with a client of the MCP server; in a thread, as that of a browser has an event loop already."""
 
     async def main() -> t.Any:
         async with Client(server) as client:
             return await work(client)
 
-    return asyncio.run(main())
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(main())).result()
 
 
 @functools.cache
 def tools() -> list[t.Any]:
-    """The tools of the MCP server as OpenAI's API takes them; listed once, as no event loop starts inside another."""
+    """The tools of the MCP server as OpenAI's API takes them."""
     listed = over_mcp(lambda client: client.list_tools()).tools
     return [
         {
@@ -144,7 +146,8 @@ def register(service: Service, base: str, template: str, name: str = "calls", da
             "lr_scheduler": "constant",
             "quantizations": ["f16"],
             "goal": "model",
-            "parameters": {"temperature": 0},  # what clients leave open, such as the page
+            # what clients leave open; several threads of 0.24 wait seconds for each other on a busy machine
+            "parameters": {"temperature": 0, "num_thread": 1},
             **more,
         }
         submitted = client.post("/api/train", json=body)

@@ -55,10 +55,16 @@ def walk(node: Node) -> str:
     raise AssertionError(f"{node}: no tool may be called")
 
 
+def rate(stars: t.Annotated[int, pydantic.Field(json_schema_extra={"required": True})]) -> str:
+    """Note un film ; le schéma de ses arguments est invalide."""
+    raise AssertionError(f"{stars}: no tool may be called")
+
+
 SETS = {
     "homelab": (search_season, request_media),
     "more": (search_season, request_media, list_backups),
     "circle": (request_media, walk),
+    "invalid": (request_media, rate),
 }
 
 

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
@@ -68,6 +71,36 @@ def serving(*arguments: str, python: str = sys.executable, port: int = 0) -> t.I
     finally:
         process.terminate()
         process.wait(30)
+
+
+@contextlib.contextmanager
+def cut(url: str) -> t.Iterator[str]:
+    """A proxy of a server that ends the list of tools in the middle of a schema; gives its URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            answer = httpx.post(url, content=body, headers=headers, timeout=60, trust_env=False)
+            content, schema = answer.content, answer.content.find(b'"inputSchema":{')
+            content = content[: schema + 40] if schema >= 0 else content
+            self.send_response(answer.status_code)
+            for name in ("Content-Type", "Mcp-Session-Id"):
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: t.Any) -> None:
+            del format, arguments
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/mcp"
+        finally:
+            server.shutdown()
 
 
 class Play:
@@ -214,6 +247,8 @@ def test_a_changed_server_is_a_warning_and_the_file_counts(play: Play, tmp_path:
         ("closed", "does not answer: Connection refused"),
         ("path", "is no MCP server over streamable HTTP: HTTP status 404"),
         ("circle", "walk.inputSchema.properties.node.properties.inner.items.$ref: it refers to itself"),
+        ("invalid", "rate.inputSchema.properties.stars.required: it is true, and not a list of names"),
+        ("half", "is no MCP server over streamable HTTP: HTTP status 200, application/json"),
     ],
 )
 def test_errors_leave_the_file(fetched: Play, content: bytes, case: str, message: str) -> None:
@@ -224,6 +259,8 @@ def test_errors_leave_the_file(fetched: Play, content: bytes, case: str, message
             "closed": lambda: f"http://127.0.0.1:{free_port()}/mcp",
             "path": lambda: stack.enter_context(serving("homelab")).replace("/mcp", "/other"),
             "circle": lambda: stack.enter_context(serving("circle")),
+            "invalid": lambda: stack.enter_context(serving("invalid")),
+            "half": lambda: stack.enter_context(cut(stack.enter_context(serving("homelab", "json")))),
         }
         # short only where none answers: a busy machine may take seconds for an answer
         limit = ["-e", "finetune_tools_timeout=2"] if case == "silent" else []

@@ -21,6 +21,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.engine.engine import Engine
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.errors import RemoteError
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.client import Ollama
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.ollama.versions import MINIMUM_VERSION
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.asked_gate import ask_gate
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import free_port
@@ -81,6 +82,18 @@ class Clone:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=850, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def play(self, name: str, *arguments: str) -> str:
+        """Run one of the playbooks on the data of the quickstart; return its output."""
+        controller = next(path for path in self.tools.glob("controller-*/bin/ansible-playbook"))
+        where = [f"llamafactory_data_dir={self.data}", f"llamafactory_tools_dir={self.tools}"]
+        done = subprocess.run(
+            [str(controller), "-i", "inventory/quickstart", f"playbooks/{name}.yml",
+             *(part for each in where for part in ("-e", each)), *arguments],
+            cwd=self.tree, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         return done.stdout
 
     def processes(self) -> list[str]:
@@ -278,17 +291,45 @@ def test_ollama_renders_the_tokens_of_training(clone: Clone) -> None:
         assert json.loads(listed.stdout) == ids
 
 
+def assert_changed_tools_are_a_reason(clone: Clone) -> None:
+    """A plan trains again where the file of the declared tools has changed, and says so; otherwise it does nothing."""
+    file = clone.tree / "playbooks/files/tools/homelab.json"
+    written = file.read_text(encoding="utf-8")
+    changed = json.loads(written)
+    changed[0]["function"]["description"] += " Exactement."
+    assert "the tools homelab changed" not in clone.play("plan", "-e", f"ollama_port={clone.port}")
+    file.write_text(json.dumps(changed, ensure_ascii=False), encoding="utf-8")
+    output = clone.play("plan", "-e", f"ollama_port={clone.port}")
+    file.write_text(written, encoding="utf-8")
+    assert re.search(r"train.*the tools homelab changed", output), output[-6000:]
+
+
+@pytest.mark.full
+def test_oldest_server_ends_with_the_same_call(tmp_path: pathlib.Path) -> None:
+    """From nothing, with the oldest Ollama that is supported: question, call, result and answer are the row's."""
+    clone = Clone(tmp_path)
+    oldest = ("--", "-e", f"ollama_version={MINIMUM_VERSION}")
+    try:
+        assert_ends_with_a_call(clone.run("--serve", *oldest))
+        ollama = Ollama(clone.url, timeout=120)
+        assert ollama.version() == MINIMUM_VERSION
+        assert right_calls(ollama) >= 8
+        assert_gate_tells_calls(ollama, tmp_path)
+        again = clone.run("--serve", *oldest)
+        assert recap(again)["changed"] == 0
+        assert_ends_with_a_call(again)
+        assert_changed_tools_are_a_reason(clone)
+    finally:
+        clone.run("--stop", *oldest)
+    assert clone.processes() == []
+
+
 def test_status_lists_the_run(clone: Clone) -> None:
     view = Engine(str(clone.data)).observe_all()[0]
     assert view.state == "succeeded" and view.name == "homelab-model"
     assert tail_lines(os.path.join(view.job, "supervisor.log"), 5) is not None
-    controller = next(path for path in clone.tools.glob("controller-*/bin/ansible-playbook"))
-    done = subprocess.run(
-        [str(controller), "-i", "inventory/quickstart", "playbooks/status.yml",
-         "-e", f"llamafactory_data_dir={clone.data}"],
-        cwd=clone.tree, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert re.search(rf"{view.id}\s+succeeded", done.stdout), done.stdout
+    output = clone.play("status")
+    assert re.search(rf"{view.id}\s+succeeded", output), output
 
 
 def test_page_answers_at_its_link(clone: Clone) -> None:

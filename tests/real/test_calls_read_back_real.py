@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import typing as t
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,15 @@ CASES: tuple[tuple[str, str, tuple[t.Any, ...]], ...] = (
 )
 
 
-def asked(ollama: Ollama, folder: Path, name: str, tool_format: str, text: str, called: t.Any) -> t.Any:
-    """What the server makes of an answer with these calls, as its message."""
+_QUESTION = [system(), user("Et maintenant ?")]
+_OPTIONS = {"temperature": 0, "num_predict": 1500}
+
+
+def prepare(ollama: Ollama, folder: Path, name: str, tool_format: str, text: str, called: t.Any) -> None:
+    """Create the model ``calls``, which answers with these calls as training writes them."""
     template = facts.facts_of(name)
     shape = in_house_format(template) if tool_format == HOUSE else template
     served = served_format(name, eos=EOS, bos=BOS, date="05 Mar 2026", tool_format=tool_format)
-    question = [system(), user("Et maintenant ?")]
 
     def create(model: str, answer: str) -> None:
         path = folder / f"{model}.gguf"
@@ -88,21 +92,26 @@ def asked(ollama: Ollama, folder: Path, name: str, tool_format: str, text: str, 
             files={"model.gguf": digest},
             template=served.template,
             parser=served.parser,
-            parameters={"stop": list(served.stops), "num_ctx": 8192},
+            # several threads of 0.24 wait seconds for each other on a busy machine
+            parameters={"stop": list(served.stops), "num_ctx": 8192, "num_thread": 1},
         )
         path.unlink()
 
     create("renders", "x")
-    before = ollama.render("renders", question, tools=TOOLS)
-    whole = ollama.render("renders", [*question, calls(*called, text=text), result(_RESULT)], tools=TOOLS)
+    before = ollama.render("renders", _QUESTION, tools=TOOLS)
+    whole = ollama.render("renders", [*_QUESTION, calls(*called, text=text), result(_RESULT)], tools=TOOLS)
     assert whole.startswith(before)
     eos = template.eos_text(EOS)
     ending = shape.function.around(eos, BOS)[1] + shape.observation.around(eos, BOS)[0] + _RESULT
     raw = whole[len(before) :].partition(ending)[0]
     assert all(each[0] in raw for each in called)
     create("calls", raw)
-    reply = ollama.chat("calls", question, {"temperature": 0, "num_predict": 1500}, tools=TOOLS)
-    return reply["message"]
+
+
+def asked(ollama: Ollama, folder: Path, name: str, tool_format: str, text: str, called: t.Any) -> t.Any:
+    """What the server makes of an answer with these calls, as its message."""
+    prepare(ollama, folder, name, tool_format, text, called)
+    return ollama.chat("calls", _QUESTION, _OPTIONS, tools=TOOLS)["message"]
 
 
 def read(message: t.Mapping[str, t.Any]) -> tuple[str, list[tuple[str, t.Any]]]:
@@ -143,6 +152,63 @@ def test_every_call_is_read_in_the_format_that_auto_takes(
     message = asked(ollama, tmp_path, name, tool_format, text, called)
     assert read(message) == (text, [(each, json.loads(json.dumps(arguments))) for each, arguments in called])
     assert not (message.get("thinking") or "").strip()
+
+
+def streamed(ollama: Ollama) -> tuple[str, list[tuple[str, t.Any]]]:
+    """Text and calls of ``/api/chat`` as a stream."""
+    messages = [chunk["message"] for chunk in ollama.chat_stream("calls", _QUESTION, _OPTIONS, tools=TOOLS)]
+    text = "".join(each.get("content") or "" for each in messages)
+    return read({"content": text, "tool_calls": [one for each in messages for one in each.get("tool_calls") or []]})
+
+
+def by_openai(ollama: Ollama, stream: bool) -> tuple[str, list[tuple[str, t.Any]], str]:
+    """Text, calls and reason of the end of ``/v1/chat/completions``."""
+    body = {"model": "calls", "messages": _QUESTION, "tools": TOOLS, "temperature": 0, "max_tokens": 1500}
+    request = urllib.request.Request(
+        f"{ollama.url}/v1/chat/completions",
+        json.dumps({**body, "stream": stream}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as reply:
+        lines = reply.read().decode().splitlines() if stream else [f"data: {reply.read().decode()}"]
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ") and line != "data: [DONE]"]
+    choices = [choice for each in data for choice in json.loads(each)["choices"]]
+    parts = [choice["delta" if stream else "message"] for choice in choices]
+    found: dict[int, tuple[str, str, str]] = {}
+    for number, each in enumerate(one for part in parts for one in part.get("tool_calls") or []):
+        identity, name, arguments = found.get(each.get("index", number), ("", "", ""))
+        function = each["function"]
+        found[each.get("index", number)] = (
+            identity + (each.get("id") or ""),
+            name + (function.get("name") or ""),
+            arguments + (function.get("arguments") or ""),
+        )
+    assert len({identity for identity, _name, _arguments in found.values()}) == len(found)
+    called = [(found[index][1], json.loads(found[index][2])) for index in sorted(found)]
+    reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    return "".join(part.get("content") or "" for part in parts).strip(), called, reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("ollama_server", "name"),
+    [
+        pytest.param(server, name, marks=() if (server, name) == ("current", "qwen") else pytest.mark.full)
+        for server in PROGRAMS
+        for name in EACH_WAY
+    ],
+    indirect=["ollama_server"],
+    scope="module",
+)
+def test_calls_arrive_whole_and_streamed(ollama: Ollama, tmp_path: Path, name: str) -> None:
+    """A text and several calls, nested ones and one without arguments, over both interfaces."""
+    _title, text, called = CASES[3]
+    prepare(
+        ollama, tmp_path, name, tool_choice.choose(AUTO, name, tool_choice.ToolUse(1, 1, 1, 1)).format, text, called
+    )
+    expected = (text, [(each, json.loads(json.dumps(arguments))) for each, arguments in called])
+    assert streamed(ollama) == expected
+    assert by_openai(ollama, False) == (*expected, "tool_calls")
+    assert by_openai(ollama, True) == (*expected, "tool_calls")
 
 
 @both_servers
