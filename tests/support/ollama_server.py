@@ -28,7 +28,7 @@ _GIVEN: set[int] = set()
 PROGRAMS = {"current": "IA_OLLAMA_BIN", "old": "IA_OLLAMA_OLD_BIN"}
 #: Marks a test, or in ``pytestmark`` a module, whose fixture ``ollama_server`` is each of them in turn.
 both_servers = pytest.mark.parametrize("ollama_server", list(PROGRAMS), indirect=True, scope="module")
-#: The same for tests that take minutes and ask nothing of a server that other tests on both do not: old only in "full".
+#: The same for tests that take long and ask nothing of a server that other tests on both do not: old only in "full".
 old_server_in_full = pytest.mark.parametrize(
     "ollama_server", ["current", pytest.param("old", marks=pytest.mark.full)], indirect=True, scope="module"
 )
