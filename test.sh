@@ -133,6 +133,8 @@ mkdir -p "$CACHE" "$ARTIFACTS"
 find "$CACHE/dev" "$CACHE/service" "$CACHE/artifacts" -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf {} + 2>/dev/null || true
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ia-homelab-test.XXXXXX")
 trap 'tests/docker_engine.sh stop "$WORK/docker"; rm -rf "$WORK"' EXIT
+# Of the Ollama servers that plays start: see tests/support/ollama_server.py.
+export LLAMA_ARG_THREADS=1
 export HYPOTHESIS_STORAGE_DIRECTORY=$CACHE/hypothesis
 
 need git:git flock:util-linux

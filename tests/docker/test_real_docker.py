@@ -87,7 +87,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
         shutil.rmtree(root)
 
 
+@pytest.mark.full
 def test_pipeline_from_prompts_to_answer(place: Place) -> None:
+    """All steps in containers, and the merge. In every run, the scenario ``stack`` of Molecule gets to an answer so."""
     made_once = place.plan()
     place.engine.submit(made_once)
     view = place.engine.follow(made_once.id)

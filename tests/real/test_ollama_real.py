@@ -84,7 +84,9 @@ def test_show_returns_what_was_created(ollama: Ollama, gguf: t.Any) -> None:
     assert found is not None and re.fullmatch("[0-9a-f]{64}", found["digest"])
 
 
-def test_model_answers_and_is_unloaded(ollama: Ollama, gguf: t.Any) -> None:
+def test_model_answers_and_is_unloaded(ollama: Ollama, make: t.Any, tmp_path: Path) -> None:
+    # a file of its own: of models with the same file, only the name that was loaded first is listed
+    gguf = make.small(tmp_path / "model.gguf", False, "asked")
     ollama.push_blob(gguf.path, gguf.digest)
     ollama.create("asked", files={"model.gguf": gguf.digest}, template=TEMPLATE, parameters={"stop": ["<|im_end|>"]})
     reply = ollama.chat("asked", ASK, {"temperature": 0})

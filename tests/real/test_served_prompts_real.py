@@ -36,6 +36,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server imp
     Server,
     both_servers,
     free_port,
+    old_server_in_full,
     program_of,
 )
 
@@ -130,7 +131,7 @@ def test_interrupted_registration_is_not_taken_for_complete(made: Made, ollama: 
         step.finish(ctx)
 
 
-@both_servers
+@old_server_in_full
 def test_registration_of_a_training_without_probes(made: Made, ollama: Ollama) -> None:
     """A training of version 0.1.0: LLaMA-Factory renders them now, with the tokenizer of the base."""
     kept = made.probes.read_bytes()
@@ -221,7 +222,7 @@ def test_upgraded_server_has_to_prove_it_again(made: Made, tmp_path: Path) -> No
         server.stop()
 
 
-@both_servers
+@old_server_in_full
 def test_version_that_a_rollback_pins_is_pinned_under_its_new_tag(made: Made, ollama: Ollama) -> None:
     """Two registrations by the first recipe; the older one is pinned, and is registered again as itself."""
     one = made.registration(ollama.url, "pinned", recipe=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 import re
@@ -27,7 +28,7 @@ _GIVEN: set[int] = set()
 PROGRAMS = {"current": "IA_OLLAMA_BIN", "old": "IA_OLLAMA_OLD_BIN"}
 #: Marks a test, or in ``pytestmark`` a module, whose fixture ``ollama_server`` is each of them in turn.
 both_servers = pytest.mark.parametrize("ollama_server", list(PROGRAMS), indirect=True, scope="module")
-#: The same for tests that take minutes and ask nothing of a server that other tests on both do not: old only in "full".
+#: The same for tests that take long and ask nothing of a server that other tests on both do not: old only in "full".
 old_server_in_full = pytest.mark.parametrize(
     "ollama_server", ["current", pytest.param("old", marks=pytest.mark.full)], indirect=True, scope="module"
 )
@@ -94,10 +95,13 @@ class Server:
             "OLLAMA_MODELS": str(self.root / "models"),
             "OLLAMA_KEEP_ALIVE": "10m",
             "GIN_MODE": "release",
+            # Threads of ggml wait for each other without sleeping. For models of a few kilobytes, beside other parts of
+            # the tests, two of them take four times the processor time of one.
+            "LLAMA_ARG_THREADS": "1",
         }
         with open(self.root / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "serve"],
+                [*self._one_processor(), self.program, "serve"],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -115,6 +119,18 @@ class Server:
                 time.sleep(0.1)
         raise AssertionError(self.log[-2000:])
 
+    def _one_processor(self) -> list[str]:
+        """What to start an old server with, which takes its number of threads from the list of processors alone.
+
+        Where mounts are not allowed it is nothing: the server is slower then.
+        """
+        if Path(self.program).resolve().parents[1].joinpath("lib/ollama/llama-server").exists() or not _may_mount():
+            return []
+        processors = self.root / "cpuinfo"
+        processors.write_text(Path("/proc/cpuinfo").read_text("utf-8").partition("\n\n")[0] + "\n\n", "utf-8")
+        mount = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", mount, str(processors)]
+
     def stop(self, hard: bool = False) -> None:
         """End the server and its runners."""
         if self.process is not None:
@@ -124,6 +140,15 @@ class Server:
                 self.process.terminate()
             self.process.wait(30)
             self.process = None
+
+
+@functools.cache
+def _may_mount() -> bool:
+    command = ["unshare", "--mount", "mount", "--bind", "/dev/null", "/proc/cpuinfo"]
+    try:
+        return subprocess.run(command, stderr=subprocess.DEVNULL, check=False, timeout=60).returncode == 0
+    except OSError:
+        return False
 
 
 def free_port() -> int:

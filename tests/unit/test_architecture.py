@@ -9,6 +9,7 @@ That order, and that there are no circles, is checked by import-linter (``[tool.
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -43,8 +44,13 @@ OBSERVERS = {"job_info.py"}
 CORE_FILES = sorted(path.relative_to(CORE).as_posix() for path in CORE.rglob("*.py"))
 
 
-def imports(path: Path) -> t.Iterator[tuple[str, int, int]]:
+@functools.cache
+def imports(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Each import in the file, wherever it stands: (module, level of the relative import, line)."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> t.Iterator[tuple[str, int, int]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:

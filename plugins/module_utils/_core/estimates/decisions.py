@@ -13,7 +13,10 @@ from ..system.locks import FileLock
 
 
 def read_decisions(path: str) -> dict[str, t.Any]:
-    """Return the decisions in a file, by key; empty if it does not exist or is not valid."""
+    """Return the decisions in a file, by key; empty if it does not exist or holds something else.
+
+    :raises StoreError: if it is not valid JSON: without its decisions, others might be taken.
+    """
     content = read_json(path) or {}
     return content if isinstance(content, dict) else {}
 

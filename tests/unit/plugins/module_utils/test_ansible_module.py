@@ -25,6 +25,12 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.weights import wr
 
 _ROOT = Path(__file__).resolve().parents[4]
 _COLLECTIONS = _ROOT / "playbooks" / "collections"
+#: The settings of ``./test.sh`` by which runs of Ansible share the modules that they pack.
+_SHARED = {
+    **{name: os.environ[name] for name in ("IA_MODULE_CACHE", "ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_CALLBACK_PLUGINS")
+       if name in os.environ},
+    "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def run_module(
          "-e", json.dumps({"ansible_python_interpreter": interpreter})],
         env={"PATH": os.environ["PATH"], "HOME": "/root", "LC_ALL": "C.UTF-8", "TMPDIR": str(tmp),
              "ANSIBLE_HOME": str(lab.root / "ansible"), "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
-             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_PIPELINING": "true"},
+             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_PIPELINING": "true", **_SHARED},
         capture_output=True, text=True, check=False, cwd="/",
     )  # fmt: skip
     assert "=> {" in done.stdout, done.stdout + done.stderr
