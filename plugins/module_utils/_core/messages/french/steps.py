@@ -46,6 +46,77 @@ TEXTS: Texts = {
         "Si vous faites confiance à ce dépôt, déclarez-le dans l'inventaire : extra: {{trust_remote_code: true}} ; son "
         "code est alors téléchargé. Sinon, choisissez une autre base.",
     ),
+    "steps.modules_missing": Text(
+        "Le modèle de base n'a pas de modules {name}.",
+        "Déclarez dans lora_target des noms de ses modules linéaires, ou all.",
+    ),
+    "steps.validation_missing": Text(
+        "Il n'y a pas de lignes pour évaluer.",
+        "Déclarez validation_share, ou retirez de extra ce qui évalue.",
+    ),
+    "steps.attention_unknown": Text(
+        "LLaMA-Factory ne connaît pas l'attention {name}.",
+        "Déclarez flash_attn dans extra comme auto, disabled, sdpa ou fa2, ou retirez-le.",
+    ),
+    "steps.template_unknown": Text(
+        "LLaMA-Factory ne connaît pas le modèle de conversation {name}.",
+        "Donnez à template un nom que cette version de LLaMA-Factory connaît.",
+    ),
+    "steps.argument_unknown": Text(
+        "LLaMA-Factory ne connaît pas {name}.",
+        "Cherchez dans extra une faute de frappe, ou un argument d'une autre version.",
+    ),
+    "steps.bitsandbytes_missing": Text(
+        "La méthode qlora demande le paquet bitsandbytes, qui n'est pas installé.",
+        "Installez-le dans l'environnement virtuel de LLaMA-Factory, ou utilisez la méthode lora.",
+    ),
+    "steps.package_missing": Text(
+        "Le paquet Python {name} n'est pas installé là où l'outil s'exécute.",
+        "Retirez l'option qui en a besoin, dans extra par exemple, ou installez-le dans l'environnement ou l'image de "
+        "l'outil. S'il fait partie de l'outil lui-même, relancez site.yml.",
+    ),
+    "steps.base_too_new": Text(
+        "Le LLaMA-Factory installé ne connaît pas les modèles de type {name}.",
+        "Choisissez un autre modèle de base ; une version plus récente de LLaMA-Factory connaît peut-être celui-ci.",
+    ),
+    "steps.configuration_torn": Text(
+        "Un fichier est abîmé : {line}", "S'il fait partie du modèle de base, téléchargez celui-ci de nouveau."
+    ),
+    "steps.shapes_differ": Text(
+        "Les poids du modèle de base n'ont pas les dimensions que donne son config.json.",
+        "Téléchargez le modèle de base de nouveau. Si c'est un répertoire à vous, son config.json va avec d'autres "
+        "poids.",
+    ),
+    "steps.no_permission": Text(
+        "Un fichier ne peut pas être lu ou écrit : {line}",
+        "Les travaux s'exécutent au nom du propriétaire du répertoire de données : donnez-lui accès.",
+    ),
+    "steps.no_bf16": Text("Cet appareil ne calcule pas en bf16.", "Donnez à precision la valeur fp16 ou fp32."),
+    "steps.gpu_unusable": Text(
+        "PyTorch ne peut pas utiliser ce GPU : {line}",
+        "Le pilote, le GPU et la version installée de PyTorch ne vont pas ensemble.",
+    ),
+    "steps.dataset_unusable": Text(
+        "LLaMA-Factory n'a pas pu utiliser le jeu de données : {line}",
+        "Refaites le jeu de données avec le module dataset.",
+    ),
+    "steps.file_torn": Text(
+        "Un fichier de poids ou de point de reprise est incomplet : {line}",
+        "Appliquez de nouveau : les points de reprise abîmés sont mis de côté. Si c'est le modèle de base, "
+        "téléchargez-le de nouveau.",
+    ),
+    "steps.tokenizer_unknown": Text(
+        "Le convertisseur ne connaît pas le tokenizer du modèle : {line}",
+        "Le llama.cpp installé prend-il en charge ce modèle de base ? Ses fichiers de tokenizer ont-ils été remis "
+        "après la fusion ?",
+    ),
+    "steps.architecture_unknown": Text(
+        "Le convertisseur du llama.cpp installé ne connaît pas l'architecture {name}.",
+        "Installez un llama.cpp plus récent, ou choisissez un autre modèle de base.",
+    ),
+    "steps.file_missing": Text(
+        "Un fichier manque : {line}", "Le répertoire du modèle de base est-il complet ? Téléchargez-le de nouveau."
+    ),
     "steps.process_killed": Text(
         "Un processus de l'entraînement a été tué par le signal {name}.",
         "Le noyau le fait quand la mémoire manque ; sinon, un autre processus l'a fait. Appliquez de nouveau.",
@@ -56,6 +127,13 @@ TEXTS: Texts = {
     "steps.bos_unwanted": (
         "Le fichier GGUF met {token} devant chaque invite, ce que l'entraînement avec le modèle de conversation "
         "« {template} » ne faisait pas : mettez-y tokenizer.ggml.add_bos_token à false."
+    ),
+    "steps.imatrix_needed": Text(
+        "Une quantification d'aussi peu de bits demande une matrice d'importance.",
+        "Déclarez imatrix: dataset, ou un type qui ne demande pas de matrice (q2_K et plus).",
+    ),
+    "steps.gguf_torn": Text(
+        "Un fichier GGUF est abîmé : {line}", "Supprimez son répertoire et appliquez de nouveau : il est refait."
     ),
     "steps.imatrix_incomplete": Text(
         "La matrice d'importance n'a pas {name} : aucune ligne d'entraînement n'a utilisé ces poids, ce dont un type "
