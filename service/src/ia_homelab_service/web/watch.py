@@ -123,10 +123,11 @@ async def build_queue(viewer: Viewer, operations: Operations) -> None:
 
 def _row(language: Language, job: schemas.Job) -> list[str]:
     address = html.escape(components.address(f"/watch/{job.job_id}"))
+    progress = progress_text(language, job)
     return [
         f'<a class="plain" href="{address}">{components.run_html(job.name, job.job_id)}</a>',
         status_html(language, job),
-        f'<span class="figures">{html.escape(progress_text(language, job))}</span>',
+        f'<span class="figures">{html.escape(progress)}</span>' if progress else "",
         html.escape(job.submitted_by),
         html.escape(language.time(job.submitted_at)),
     ]

@@ -11,7 +11,8 @@ TEXTS: Texts = {
     "engine.run_unknown": Text("Il n'y a pas d'exécution « {run_id} » dans {directory}.", "{suggestion}"),
     "engine.run_cancelled": Text(
         "{name} : l'exécution {run} a été annulée.",
-        "Appliquez de nouveau pour reprendre de son point de reprise.",
+        "Appliquez de nouveau pour la reprendre : un entraînement repart de son dernier point de reprise s'il en a "
+        "écrit un.",
     ),
     "engine.supervisor_lost": "Abandonné : le superviseur de cette tentative a été perdu {times} fois.",
     "engine.cancelled_before_start": "{kind} a été annulé avant de commencer.",
