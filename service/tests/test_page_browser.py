@@ -41,7 +41,13 @@ FOCUSED = """() => {
     const text = at.getAttribute('aria-label') || at.innerText || at.closest('label')?.innerText || '';
     return text.trim().split('\\n')[0];
 }"""
-PHONE = {"width": 390, "height": 844}
+#: Words that are broken in the navigation, and tables that a narrow screen cuts off at the side.
+CUT_OFF = """() => {
+    const links = [...document.querySelectorAll('.bar nav a')].filter(one => one.getClientRects()[0]?.height > 44);
+    const tables = [...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth + 1);
+    return [...links, ...(innerWidth < 640 ? tables : [])].map(one => one.innerText.slice(0, 80));
+}"""
+PHONE = {"width": 380, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -112,6 +118,7 @@ class Visitor:
             [(one["id"], [node["html"] for node in one["nodes"]]) for one in found], indent=1
         )
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert self.page.evaluate(CUT_OFF) == [], name
         assert (self.elsewhere, self.errors) == ([], [])
 
 

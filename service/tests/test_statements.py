@@ -21,6 +21,7 @@ import httpx
 import pytest
 from mcp import Client
 
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._result_table import result_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import evaluated_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
@@ -29,6 +30,7 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab impor
 from ia_homelab_core.artifacts.layout import Layout
 from ia_homelab_core.engine import model_versions
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.engine.results import results_of
 from ia_homelab_core.messages.message import Message
 from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import plan_text, planner
@@ -275,6 +277,30 @@ def test_a_registered_version_is_not_planned_as_another_one(lab: PlanLab) -> Non
     registered = next(step for step in plan["steps"] if step["kind"] == "register")
     assert registered["runs"] and registered["why"] == [Message("planning.asked_again").text]
     assert registered["changes"] == []
+
+
+@pytest.mark.parametrize(("goal", "made"), [("train", "adapters"), ("model", "gguf")])
+def test_four_edges_tell_where_an_adapter_and_a_gguf_file_lie(
+    start: t.Callable[..., Service], tmp_path: Path, goal: str, made: str
+) -> None:
+    lab = PlanLab(tmp_path / "service")
+    lab.publish("homelab", rows(20))
+    run = lab.plan(register=False)
+    lab.make(run)
+    service = start()
+    assert service.settings["data_dir"] == lab.layout.root
+    with service.client() as client:
+        options = {"register": False} if goal == "model" else {}
+        job_id = client.post("/api/train", json=request(goal=goal, **options)).json()["job_id"]
+        job = client.get(f"/api/status/{job_id}").json()
+        pages = {code: page_of(client, f"/watch/{job_id}", code) for code in ("en", "fr")}
+    place = job["place"]["text"]
+    assert re.fullmatch(rf"homelab-model is in {lab.layout.root}/\w+/{made}/[0-9a-f]{{64}} on the host\.", place)
+    assert os.path.isdir(job["place"]["parameters"]["path"])
+    assert place in pages["en"] and in_french(job["place"]) in pages["fr"]
+    assert place in by_mcp(service, "llamafactory_status", job_id=job_id)["message"]
+    steps = [{**step, "path": lab.layout.artifact(step["kind"], step["fingerprint"])} for step in job["steps"]]
+    assert place in result_lines([results_of("homelab-model", steps)], "http://127.0.0.1:11434")
 
 
 def test_a_run_with_nothing_to_make_is_in_the_list(operations: Operations, lab: PlanLab) -> None:

@@ -354,8 +354,9 @@ def _describe(job: schemas.Job) -> tuple[str, str]:
         return f"It was {'paused' if job.status == 'paused' else 'stopped'}.", (
             f"llamafactory_train with the same arguments resumes it. {_RESUMED}"
         )
+    place = job.place.text if job.place is not None else ""
     if job.goal == "train":
-        return "It is trained.", f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
+        return f"It is trained. {place}".strip(), f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
     if job.model:
         return f"The model {job.model} is served by Ollama.", f"Ask it: it is the model {job.model!r} in Ollama."
-    return "All of it is there.", "Nothing is left to do."
+    return f"All of it is there. {place}".strip(), "Nothing is left to do."

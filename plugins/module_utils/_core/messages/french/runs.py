@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.result_place": "{name} est dans {path} sur la machine.",
     "runs.state_absent": "non soumis",
     "runs.state_queued": "en attente",
     "runs.state_queued_at": "en attente ({place})",
