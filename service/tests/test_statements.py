@@ -341,6 +341,24 @@ def test_a_checkpoint_is_promised_only_where_there_is_one(
     assert expected in en.TEXTS and expected in fr.TEXTS
 
 
+def test_terminal_and_mcp_promise_no_checkpoint_to_a_run_that_was_stopped_in_the_queue(service: Service) -> None:
+    service.publish("homelab")
+    service.occupy()
+    with service.client() as client:
+        job_id = client.post("/api/train", json=service.request(dataset="homelab")).json()["job_id"]
+        by_mcp(service, "llamafactory_cancel", job_id=job_id)
+        for _attempt in range(300):
+            if client.get(f"/api/status/{job_id}").json()["status"] == "cancelled":
+                break
+            time.sleep(0.2)
+        assert client.get(f"/api/jobs/{job_id}/checkpoints").json()["checkpoints"] == []
+    told = by_mcp(service, "llamafactory_status", job_id=job_id)
+    assert told["message"] == "It was stopped."
+    terminal_hint = Message("modules.apply_again").text
+    for text in (told["next"], terminal_hint, Message("engine.run_cancelled", name="m", run=job_id).hint):
+        assert "from its last checkpoint if it has written one" in text and "its checkpoint" not in text
+
+
 def test_without_ollama_no_version_is_called_unserved() -> None:
     version = {"name": "m", "tag": "m:1", "fingerprint": "f", "state": statements.state_of([], None).as_dict()}
     silent = [schemas.Model(**version, present=None)]

@@ -12,15 +12,27 @@ TEXTS: Texts = {
         "Le téléchargement ne s'est pas terminé.",
         "Relancez : il reprend où il s'est arrêté.",
     ),
+    "steps.hub_files_incomplete": Text(
+        "Les fichiers de {hub} à ce commit sont incomplets : {problem}", "{problem.hint}"
+    ),
+    "steps.base_changed": Text(
+        "Le modèle de base dans {root} a changé depuis que l'exécution a été soumise.",
+        "Appliquez de nouveau : ce qui en est fait reçoit un nouveau nom.",
+    ),
     "steps.no_room_for_model": Text(
         "Pas de place pour {model} : il demande encore {missing:bytes} de disque, {free:bytes} sont libres "
         "dans {root}.",
         "Faites-y de la place et relancez : ce qui a été téléchargé est gardé. Un affinage complet demande "
         "environ cinq fois la taille de sa base.",
     ),
+    "steps.changed_meanwhile": Text("{problems:join|; }.", "Un autre programme l'a modifié entre-temps : relancez."),
+    "steps.kind_unknown": "Il n'y a pas d'étape {kind!r} qui s'exécute comme un travail.",
     "steps.no_room": Text(
         "{step} demande environ {needed:bytes} de disque, {free:bytes} sont libres dans {path}.",
         "Faites de la place sur ce système de fichiers et relancez : ce qui était terminé est gardé.",
+    ),
+    "steps.tool_moved": Text(
+        "{subject} n'est pas dans {path}.", "Il a été déplacé ou retiré : relancez pour le refaire."
     ),
     "steps.gpu_out_of_memory": Text(
         "Le GPU n'a plus de mémoire.",
@@ -124,6 +136,9 @@ TEXTS: Texts = {
     "steps.nothing_written": Text("Il n'a rien écrit.", "Le journal complet est dans le répertoire de la tentative."),
     "steps.last_line": Text("{line}", "Le journal complet est dans le répertoire de la tentative."),
     "steps.no_output": Text("aucune sortie", "Le journal complet est dans le répertoire de la tentative."),
+    "steps.code_not_fetched": "le code du dépôt est déclaré et n'a pas été téléchargé : {files}",
+    "steps.prompt_verified_elsewhere": "son invite a été vérifiée sur Ollama {before}, et c'est ici Ollama {now}",
+    "steps.verifying_prompt": "vérification de l'invite",
     "steps.bos_unwanted": (
         "Le fichier GGUF met {token} devant chaque invite, ce que l'entraînement avec le modèle de conversation "
         "« {template} » ne faisait pas : mettez-y tokenizer.ggml.add_bos_token à false."
@@ -172,6 +187,51 @@ TEXTS: Texts = {
         "Améliorez les invites ou l'entraînement, ou changez la porte : seules ses nouvelles questions sont alors "
         "posées.",
     ),
+    "steps.file_missing_after_download": Text("{file} manque après le téléchargement.", "Relancez."),
+    "steps.file_damaged_after_download": Text(
+        "{file} est abîmé après le téléchargement.", "Relancez : il est téléchargé de nouveau."
+    ),
+    "steps.merged_incomplete_again": Text("Le modèle fusionné est incomplet : {problem}", "Fusionnez-le de nouveau."),
+    "steps.no_merged_weights": Text("Il n'y a pas de poids dans {merged}.", "Fusionnez-le de nouveau."),
+    "steps.no_gguf_written": Text("L'outil s'est terminé sans écrire de fichier GGUF.", "Voyez le journal du travail."),
+    "steps.gguf_incomplete": Text("Le fichier GGUF est incomplet : {problem}", "{problem.hint}"),
+    "steps.gguf_parameters": Text(
+        "Le fichier GGUF contient {parameters} paramètres, le modèle fusionné {expected}.",
+        "Le llama.cpp installé ne prend peut-être pas ce modèle en charge.",
+    ),
+    "steps.tokenizers_not_compared": Text("Les tokenizers n'ont pas été comparés.", "Voyez le journal du travail."),
+    "steps.tokenizer_differs": Text(
+        "Le tokenizer du fichier GGUF diffère de celui de la base sur {count} textes, comme {text!r} : {trained} à "
+        "l'entraînement, {served} une fois servi.",
+        "Le modèle répondrait moins bien qu'il n'a été entraîné, sans que rien ne le dise. Les fichiers du tokenizer "
+        "de la base sont-ils complets (dont tokenizer.model), et le llama.cpp installé connaît-il ce tokenizer ?",
+    ),
+    "steps.quantized_tensors": Text(
+        "Le fichier quantifié contient {count} tenseurs, celui dont il est fait {expected}.", "Appliquez de nouveau."
+    ),
+    "steps.quantized_size": "Le fichier quantifié a {bytes} octets, celui de 16 bits {source_bytes}.",
+    "steps.no_adapter": Text(
+        "Il n'y a pas d'adaptateur dans {directory}.", "Seules les méthodes lora et qlora en font un."
+    ),
+    "steps.no_adapter_written": Text(
+        "Le convertisseur s'est terminé sans écrire de fichier GGUF.", "Voyez le journal du travail."
+    ),
+    "steps.adapter_tensors": Text(
+        "Le fichier GGUF contient {count} tenseurs d'un adaptateur, le résultat de l'entraînement {expected}.",
+        "Le llama.cpp installé ne prend peut-être pas en charge les adaptateurs de ce modèle : utilisez "
+        "export: merged.",
+    ),
+    "steps.merged_incomplete": Text("Le modèle fusionné est incomplet : {problem}", "Appliquez de nouveau."),
+    "steps.export_unfinished": Text("L'export ne s'est pas terminé.", "Voyez le journal du travail."),
+    "steps.tensors_lost": Text(
+        "Il manque au modèle fusionné {count} tenseurs de la base, comme {tensor}.",
+        "Le transformers installé ne sait peut-être pas écrire ce modèle.",
+    ),
+    "steps.merged_no_numbers": Text(
+        "Les poids fusionnés contiennent des valeurs qui ne sont pas des nombres ({tensor}).",
+        "La base ou l'adaptateur est abîmé, ou les valeurs sont trop grandes pour float16.",
+    ),
+    "steps.gate_interrupted": Text("L'épreuve n'a pas été posée jusqu'au bout.", "Appliquez de nouveau."),
     "steps.evaluation_interrupted": Text(
         "L'évaluation n'est pas allée à son terme.", "Appliquez de nouveau : les réponses obtenues sont gardées."
     ),
@@ -187,7 +247,12 @@ TEXTS: Texts = {
     ),
     "steps.alias_stays": "{alias} reste tel quel.",
     "steps.nothing_served": "Rien n'est servi sous {alias}.",
+    "steps.surplus": "{description}",
     "steps.files_changed": "les fichiers dans {directory} ont changé",
+    "steps.prompt_not_verified": Text("L'invite de {tag} n'a pas été vérifiée.", "Appliquez de nouveau."),
+    "steps.hold_not_replaced": Text(
+        "{tag} est encore maintenu, et {replacement} ne l'est pas.", "Appliquez de nouveau."
+    ),
     "steps.never_registered": "il n'a jamais été enregistré",
     "steps.no_encoder": Text(
         "Les poids dans {directory} n'ont pas d'encodeur d'images : aucun tenseur n'a un nom qui commence par "
@@ -216,8 +281,13 @@ TEXTS: Texts = {
     "steps.uploading": "envoi",
     "steps.promoting": "promotion",
     "steps.hashing": "calcul de l'empreinte",
+    "steps.status_of_ollama": "{status}",
     "steps.loading": "chargement",
     "steps.writing": "écriture",
+    "steps.training_diverged": Text(
+        "L'entraînement a divergé : {file} contient des valeurs qui ne sont pas des nombres ({tensor}).",
+        "Diminuez learning_rate (au dixième), ou augmentez warmup_ratio.",
+    ),
     "steps.adapter_untrained": Text(
         "L'adaptateur entraîné ne change rien : après {steps} pas, toutes ses matrices B sont encore nulles.",
         "Augmentez epochs ou ajoutez des lignes, pour qu'il y ait plus de pas ; baissez warmup_ratio ; ou augmentez "
@@ -227,6 +297,8 @@ TEXTS: Texts = {
         "L'entraînement a besoin de {wanted} GPU, et {there} {there:peut|peuvent} être {there:utilisé|utilisés}.",
         "Vérifiez que nvidia-smi les voit tous, et que ni CUDA_VISIBLE_DEVICES ni gpus des conteneurs n'en exclut un.",
     ),
+    "steps.dataset_incomplete": "Le jeu de données dans {directory} est incomplet : {problem}",
+    "steps.dataset_entries": "dataset_info.json dans {directory} doit avoir une entrée, et non {count}.",
     "steps.model_unusable": Text(
         "{tag} ne peut pas être utilisé dans Ollama à {url} : {reason}.",
         "Aucune étiquette n'a été déplacée. {problem.hint}",
@@ -235,6 +307,31 @@ TEXTS: Texts = {
         "Ollama à {url} ne donne pas à {tag} l'invite avec laquelle il a été entraîné. {difference}",
         "Aucune étiquette n'a été déplacée. Cette version d'Ollama est-elle prise en charge, et le fichier "
         "GGUF vient-il de cet entraînement ?",
+    ),
+    "steps.no_eos_token": (
+        "{path} ne nomme pas de jeton de fin (EOS), par lequel les réponses se terminent dans le modèle de "
+        "conversation {template}."
+    ),
+    "steps.file_changed": Text(
+        "{path} n'est pas le fichier que son reçu décrit : quelque chose l'a modifié.",
+        "Supprimez son répertoire et relancez.",
+    ),
+    "steps.file_type_differs": Text("{path} est {actual}, et non {expected} comme son nom le dit.", "Refaites-le."),
+    "steps.tag_missing": Text("{tag} n'est pas dans Ollama à {url}.", "Son journal en dit plus ; relancez."),
+    "steps.registered_differently": Text(
+        "{tag} a d'autres {properties} que ceux de sa création.", "Voyez le journal d'Ollama."
+    ),
+    "steps.no_result_saved": Text(
+        "L'entraînement s'est terminé sans enregistrer de résultat.",
+        "Il a peut-être été arrêté avant son premier pas ; voyez le journal du travail.",
+    ),
+    "steps.training_stopped": Text(
+        "L'entraînement a été arrêté au pas {current} sur {total} ; son point de reprise est gardé.",
+        "Appliquez de nouveau pour en repartir.",
+    ),
+    "steps.result_incomplete": Text(
+        "L'entraînement a fait tous ses pas, mais son résultat est incomplet.",
+        "Vérifiez si le disque est plein et appliquez de nouveau : il repart de son dernier point de reprise.",
     ),
     "steps.no_best_checkpoint": Text(
         "L'entraînement n'a pas de meilleur point de reprise : aucune perte de validation n'était un nombre, ou le "
