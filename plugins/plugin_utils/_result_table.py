@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs import statements
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.runs.progress import format_duration
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._table import finding_lines, table
 
@@ -34,7 +35,7 @@ def result_lines(
         if served:
             lines.append(f"Ask it, on the host: OLLAMA_HOST={ollama_url} ollama run {served}")
         elif result["path"]:
-            lines.append(f"{result['name']} is in {result['path']} on the host.")
+            lines.append(statements.place_of_result(result["name"], result["path"]).text)
     return [*lines, f"The page: {page_url}"] if page_url else lines
 
 

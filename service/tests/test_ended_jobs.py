@@ -10,6 +10,7 @@ import typing as t
 
 import httpx
 
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import Service
 
 PAGE = {"Accept": "text/html", "Accept-Language": "en"}
@@ -46,6 +47,28 @@ def test_log_names_the_first_cause_of_a_failure(service: Service) -> None:
     assert f"{log['path']}, line 2" in page and cause["problem"]["hint"] in page
     assert page.index("<mark>     2  write: No space left on device</mark>") < page.index("cleaning 400")
     assert "hf_abc" not in page
+
+
+def test_message_of_a_failure_is_its_first_cause(service: Service) -> None:
+    """The log of a training on two GPUs ends with what torchrun and its launcher say of the processes."""
+    log = service.root / "recorded.log"
+    log.write_bytes(recorded("failed-lora_target_torchrun.log"))
+    run = service.lab.run("fails", f"cat {log}; exit 1")
+    service.lab.apply(run)
+    expected = "The base model has no modules {'q_prj'}."
+    with service.client() as client:
+        error = client.get(f"/api/status/{run.id}").json()["error"]
+        cause = client.get(f"/api/jobs/{run.id}/log?lines=3").json()["cause"]
+        said = messages(client, run.id)
+        pages = {
+            code: html.unescape(client.get(f"/watch/{run.id}", headers={**PAGE, "Accept-Language": code}).text)
+            for code in ("en", "fr")
+        }
+    assert expected in error["message"] and "lora_target" in error["hint"]
+    assert expected in said[-1]
+    assert cause["text"].startswith("[rank1]: ValueError: Target modules")
+    assert pages["en"].count("The base model has no modules") == 2, "the error, and the cause above the log"
+    assert pages["fr"].count("pas de modules") == 2
 
 
 def test_log_without_a_failure_has_no_cause(service: Service) -> None:

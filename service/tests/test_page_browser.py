@@ -24,6 +24,7 @@ from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.mess
 from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import evaluated_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support.ollama_server import Server, free_port
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import make_tiny_base
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, Service
 from ia_homelab_service.web.i18n.language import Language
 
@@ -41,7 +42,18 @@ FOCUSED = """() => {
     const text = at.getAttribute('aria-label') || at.innerText || at.closest('label')?.innerText || '';
     return text.trim().split('\\n')[0];
 }"""
-PHONE = {"width": 390, "height": 844}
+#: Words that are broken in the navigation, and tables that a narrow screen cuts off at the side.
+CUT_OFF = """() => {
+    const links = [...document.querySelectorAll('.bar nav a')].filter(one => one.getClientRects()[0]?.height > 44);
+    const tables = [...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth + 1);
+    return [...links, ...(innerWidth < 640 ? tables : [])].map(one => one.innerText.slice(0, 80));
+}"""
+#: Whether the line with the cause is in the part of the log that is shown: lines before it take several on a phone.
+CAUSE_IS_SHOWN = """() => {
+    const [log, cause] = ['.log', '.log mark'].map(one => document.querySelector(one).getBoundingClientRect());
+    return log.top <= cause.top && cause.bottom <= log.bottom;
+}"""
+PHONE = {"width": 380, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -112,6 +124,7 @@ class Visitor:
             [(one["id"], [node["html"] for node in one["nodes"]]) for one in found], indent=1
         )
         assert self.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert self.page.evaluate(CUT_OFF) == [], name
         assert (self.elsewhere, self.errors) == ([], [])
 
 
@@ -285,6 +298,30 @@ def test_errors_are_shown_at_their_fields(service: Service, visit: t.Callable[..
     expect(alerts.filter(has_text="Un nombre, supérieur à 0")).to_have_count(2)
     assert visitor.page.url.rstrip("/") == service.url
     visitor.shoot("wrong-fields")
+
+
+def test_a_failed_run_begins_with_its_error(service: Service, visit: t.Callable[..., Visitor]) -> None:
+    """And its log with the first cause, wherever it is; the run is dismissed, and in no list any more."""
+    log = service.root / "recorded.log"
+    log.write_bytes(recorded("failed-lora_target_torchrun.log"))
+    run = service.lab.run("fails", f"cat {log}; exit 1")
+    service.lab.apply(run)
+    visitor = visit(service, "fr", PHONE)
+    page, words = visitor.page, visitor.words
+    visitor.open(f"/watch/{run.id}")
+    said = "Le modèle de base n'a pas de modules {'q_prj'}."
+    error, cause = page.get_by_role("alert").filter(has_text=said), page.locator("mark")
+    expect(error).to_have_count(1, timeout=PATIENCE)
+    expect(cause).to_contain_text("ValueError: Target modules {'q_prj'} not found", timeout=PATIENCE)
+    places = [one.bounding_box() for one in (error, page.get_by_role("progressbar").first, cause)]
+    tops = [place["y"] for place in places if place]
+    assert len(tops) == 3 and tops == sorted(tops)
+    page.wait_for_function(CAUSE_IS_SHOWN)
+    visitor.shoot("failed")
+    visitor.press("watch.dismiss")
+    visitor.press("watch.dismiss_yes")
+    page.wait_for_url("**/watch", timeout=PATIENCE)
+    expect(page.get_by_text(words("watch.none"))).to_be_visible(timeout=PATIENCE)
 
 
 def test_a_run_is_stopped_and_resumed(service: Service, visit: t.Callable[..., Visitor]) -> None:

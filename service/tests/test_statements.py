@@ -17,15 +17,22 @@ import typing as t
 from pathlib import Path
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from mcp import Client
 
+from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils._result_table import result_lines
+from ansible_collections.ia_homelab.llamafactory.tests.support.evaluation_fixture import evaluated_versions
 from ansible_collections.ia_homelab.llamafactory.tests.support.fake_ollama import fake_ollama
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab, rows
+from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import recorded
 from ansible_collections.ia_homelab.llamafactory.tests.support.service_lab import PROMPTS, ROOT, Service
 from ia_homelab_core.artifacts.layout import Layout
+from ia_homelab_core.engine import model_versions
 from ia_homelab_core.engine.engine import Engine
+from ia_homelab_core.engine.results import results_of
 from ia_homelab_core.messages.message import Message
+from ia_homelab_core.ollama.client import Ollama
 from ia_homelab_core.planning import plan_text, planner
 from ia_homelab_core.planning.plans import plans_of
 from ia_homelab_core.planning.request import Host, Request
@@ -43,7 +50,7 @@ from ia_homelab_service.web.i18n.language import Language
 
 PAGE = {"Accept": "text/html", "Accept-Language": "en"}
 #: Figures of the machine change between two requests: free disk and memory.
-_FREE = re.compile(r"[\d.]+ [GM]B( \(|(?= of )| free)")
+_FREE = re.compile(r"[\d.,]+ [GM][Bo]( \(|(?= of | sur )| free| libres)")
 
 
 def without_figures(text: str) -> str:
@@ -100,6 +107,12 @@ def by_mcp(service: Service, tool: str, **arguments: t.Any) -> dict[str, t.Any]:
     return asyncio.run(main())
 
 
+def page_of(client: httpx.Client, path: str, code: str) -> str:
+    """The visible texts of a page: what its elements contain, in the order in which it sends them."""
+    text = client.get(path, headers={**PAGE, "Accept-Language": code}).text
+    return html.unescape(html.unescape(re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)))
+
+
 def summary_by_mcp(service: Service, base: str) -> list[str]:
     options = {"template": "qwen", "name": "my-model", "goal": "model"}
     arguments = {"model": base, "dataset": "homelab", "method": "lora", "options": options}
@@ -113,6 +126,7 @@ def test_four_edges_say_the_same_of_a_plan(service: Service) -> None:
     with service.client() as client:
         plan = client.post("/api/plan", json={**asked, "goal": "model"}).json()
         page = html.unescape(client.get(f"/plan?{urlencode(asked)}", headers=PAGE).text)
+        french = page_of(client, f"/plan?{urlencode(asked)}", "fr")
     said = [message["text"] for message in plan["summary"]]
     assert said[0] == "my-model: 6 of 6 steps would run"
     assert any(text.startswith("disk ") for text in said) and any(text.startswith("about ") for text in said)
@@ -123,7 +137,10 @@ def test_four_edges_say_the_same_of_a_plan(service: Service) -> None:
     for text in said:
         assert without_figures(text) in without_figures(shown)
         assert without_figures(text) in without_figures(page)
+    for message in plan["summary"]:
+        assert without_figures(in_french(message)) in without_figures(french)
     for step in plan["job"]["steps"]:
+        assert in_french(step["causes"][0]) in french
         assert step["causes"][0]["text"] in shown and step["causes"][0]["text"] in page
 
 
@@ -138,6 +155,7 @@ def test_four_edges_say_the_same_of_a_run(service: Service) -> None:
                 break
             time.sleep(0.2)
         page = html.unescape(client.get("/watch", headers=PAGE).text)
+        french = page_of(client, "/watch", "fr")
     # as job_info returns them; this process does not know the step of the occupant, so it cannot read the store itself
     runs = [{**job, "id": job["job_id"], "state": job["status"], "age_seconds": 1} for job in jobs]
     table = on_the_terminal("job_table", runs)
@@ -148,7 +166,63 @@ def test_four_edges_say_the_same_of_a_run(service: Service) -> None:
         text = job["state"]["text"]
         assert re.split(r"  +", shown[job["job_id"]])[1] == text == listed[job["job_id"]]
         assert f">{text}<" in page
+        assert f">{in_french(job['state'])}<" in french
     assert any(job["state"]["text"] == "queued (2)" for job in jobs)
+
+
+def in_french(message: dict[str, t.Any]) -> str:
+    """The French text of a message; the page must have it, where there is one."""
+    found = Message.from_stored(message)
+    assert found.language("fr") == "fr", message
+    return found.render("fr").message
+
+
+def test_four_edges_say_the_same_of_a_failed_run(service: Service) -> None:
+    log = service.root / "recorded.log"
+    log.write_bytes(recorded("failed-lora_target_torchrun.log"))
+    run = service.lab.run("fails", f"cat {log}; exit 1")
+    service.lab.apply(run)
+    with service.client() as client:
+        job = client.get(f"/api/status/{run.id}").json()
+        pages = {code: page_of(client, f"/watch/{run.id}", code) for code in ("en", "fr")}
+    message, hint = job["error"]["message"], job["error"]["hint"]
+    assert "The base model has no modules {'q_prj'}." in message and hint
+    view = service.lab.engine.observe(run.id).as_dict()
+    (line,) = on_the_terminal("job_table", [{**view, "age_seconds": 1}])[2:]
+    assert line == f"{run.id}: {message} {hint}"
+    told = by_mcp(service, "llamafactory_status", job_id=run.id)
+    assert told["message"] == message and told["next"].startswith(hint)
+    assert message in pages["en"] and hint in pages["en"] and job["state"]["text"] in pages["en"]
+    error = Message.from_stored(view["error"]).render("fr")
+    for text in (error.message, error.hint, in_french(job["state"])):
+        assert text in pages["fr"]
+
+
+def test_four_edges_say_the_same_of_a_version_and_of_its_evaluation(
+    start: t.Callable[..., Service], tmp_path: Path
+) -> None:
+    tags = evaluated_versions(tmp_path / "service" / "data")
+    layout = Layout(str(tmp_path / "service" / "data"))
+    with fake_ollama() as server:
+        server.models.update({"m:latest": "3" * 64, **{tag: str(3 - i) * 64 for i, tag in enumerate(tags)}})
+        service = start(ollama_url=server.url)
+        with service.client() as client:
+            models = {model["tag"]: model for model in client.get("/api/models").json()["models"]}
+            evaluated = {one["tag"]: one for one in client.get("/api/evaluations?name=m").json()["evaluations"]}
+            pages = {code: page_of(client, "/models/m", code) for code in ("en", "fr")}
+        told = {tag: by_mcp(service, "llamafactory_evaluation", model=tag) for tag in evaluated}
+        shown = on_the_terminal("model_table", [model_versions.overview(layout, Ollama(server.url), "m")])
+    assert list(models) == tags and set(evaluated) == set(tags[:2])
+    states = {line.split()[0]: re.split(r"  +", line)[1] for line in shown[1 : len(tags) + 1]}
+    for tag, model in models.items():
+        assert states[tag] == model["state"]["text"]
+        assert model["state"]["text"] in pages["en"] and in_french(model["state"]) in pages["fr"]
+    for tag, one in evaluated.items():
+        assert f"{tag}: {one['line']['text']}" in shown
+        assert told[tag]["line"] == one["line"]["text"] and one["line"]["text"] in pages["en"]
+        assert in_french(one["line"]) in pages["fr"]
+        assert told[tag]["passed"] is one["passed"] is True
+        assert told[tag]["lines"] == [line["text"] for line in one["lines"]]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +279,30 @@ def test_a_registered_version_is_not_planned_as_another_one(lab: PlanLab) -> Non
     assert registered["changes"] == []
 
 
+@pytest.mark.parametrize(("goal", "made"), [("train", "adapters"), ("model", "gguf")])
+def test_four_edges_tell_where_an_adapter_and_a_gguf_file_lie(
+    start: t.Callable[..., Service], tmp_path: Path, goal: str, made: str
+) -> None:
+    lab = PlanLab(tmp_path / "service")
+    lab.publish("homelab", rows(20))
+    run = lab.plan(register=False)
+    lab.make(run)
+    service = start()
+    assert service.settings["data_dir"] == lab.layout.root
+    with service.client() as client:
+        options = {"register": False} if goal == "model" else {}
+        job_id = client.post("/api/train", json=request(goal=goal, **options)).json()["job_id"]
+        job = client.get(f"/api/status/{job_id}").json()
+        pages = {code: page_of(client, f"/watch/{job_id}", code) for code in ("en", "fr")}
+    place = job["place"]["text"]
+    assert re.fullmatch(rf"homelab-model is in {lab.layout.root}/\w+/{made}/[0-9a-f]{{64}} on the host\.", place)
+    assert os.path.isdir(job["place"]["parameters"]["path"])
+    assert place in pages["en"] and in_french(job["place"]) in pages["fr"]
+    assert place in by_mcp(service, "llamafactory_status", job_id=job_id)["message"]
+    steps = [{**step, "path": lab.layout.artifact(step["kind"], step["fingerprint"])} for step in job["steps"]]
+    assert place in result_lines([results_of("homelab-model", steps)], "http://127.0.0.1:11434")
+
+
 def test_a_run_with_nothing_to_make_is_in_the_list(operations: Operations, lab: PlanLab) -> None:
     lab.make(lab.plan(register=False))
     submitted = operations.train(request(register=False), "model")
@@ -241,6 +339,24 @@ def test_a_checkpoint_is_promised_only_where_there_is_one(
 ) -> None:
     assert watch.cancel_text(job(**more), has_checkpoint) == expected
     assert expected in en.TEXTS and expected in fr.TEXTS
+
+
+def test_terminal_and_mcp_promise_no_checkpoint_to_a_run_that_was_stopped_in_the_queue(service: Service) -> None:
+    service.publish("homelab")
+    service.occupy()
+    with service.client() as client:
+        job_id = client.post("/api/train", json=service.request(dataset="homelab")).json()["job_id"]
+        by_mcp(service, "llamafactory_cancel", job_id=job_id)
+        for _attempt in range(300):
+            if client.get(f"/api/status/{job_id}").json()["status"] == "cancelled":
+                break
+            time.sleep(0.2)
+        assert client.get(f"/api/jobs/{job_id}/checkpoints").json() == []
+    told = by_mcp(service, "llamafactory_status", job_id=job_id)
+    assert told["message"] == "It was stopped."
+    terminal_hint = Message("modules.apply_again").text
+    for text in (told["next"], terminal_hint, Message("engine.run_cancelled", name="m", run=job_id).hint):
+        assert "from its last checkpoint if it has written one" in text and "its checkpoint" not in text
 
 
 def test_without_ollama_no_version_is_called_unserved() -> None:

@@ -64,10 +64,17 @@ def results_of(name: str, steps: t.Sequence[Step]) -> dict[str, t.Any]:
         if kind in ("register", "promote") and results.get("tag"):
             aliases = results.get("aliases") or []
             value.update(version=str(results["tag"]), alias=str(aliases[0]) if aliases else value["alias"])
-    made = {kind: path for kind, path, receipt in receipts if receipt}
     if not value["version"]:
-        value["path"] = next((made[kind] for kind in _EXPORTS if kind in made), "")
+        value["path"] = place_of({kind: path for kind, path, receipt in receipts if receipt})
     return value
+
+
+def place_of(made: t.Mapping[str, str]) -> str:
+    """Return the directory of what a run has made for its user, if it registered no model; empty if there is none.
+
+    :param made: directories of its complete results, by kind of step.
+    """
+    return next((made[kind] for kind in _EXPORTS if kind in made), "")
 
 
 def _is_number(value: t.Any) -> bool:

@@ -42,7 +42,7 @@ from ..runs.names import (
 )
 from ..runs.run import read_outcome
 from ..runs.states import RunState
-from ..steps.log_cause import first_cause
+from ..steps.log_cause import first_cause, problem_in
 from ..steps.registry import get_step
 from ..steps.step import Step
 from ..steps.tool_errors import is_peer_failure
@@ -362,10 +362,10 @@ class Supervisor:
                 details = {**recorded_details, **details}
             return JobError(Message.from_stored(recorded), details=details)
         tail = tail_lines(self._path(LOG_FILE), 40)
-        problem = self.step.explain(tail)
+        cause = first_cause(self._path(LOG_FILE))
+        problem = problem_in(tail, cause, self.step.explain(tail))
         code = probe.exit_code or 0
         details["log_tail"] = tail[-15:]
-        cause = first_cause(self._path(LOG_FILE))
         if cause is not None:
             details["log_cause"] = {"line": cause.line, "text": cause.text}
         free = free_bytes(self.ctx.work)

@@ -11,17 +11,22 @@ A text is a format string of Python. In addition:
   ``{names:join|, | or }`` has another text before the last one.
 * ``{place:capital}`` begins with a capital letter.
 * ``{problem}`` is the text of a message without its hint, ``{problem.hint}`` the hint alone, ``{problem!s}`` both.
+* Measured numbers, ``{loss:.4g}`` and ``{share:.1f}``, have a decimal comma in French. Values of options
+  (``{epochs:g}``) are as they are written in an inventory.
 * None is empty, and so are blanks at the end of a text, and around a hint: what a text ends with may be optional.
 """
 
 from __future__ import annotations
 
+import re
 import string
 import typing as t
 
 from .text import Text
 
 ENGLISH, FRENCH = "en", "fr"
+#: Specification of a measured number.
+_MEASURED = re.compile(r"\+?\.\d[fg]")
 
 
 class Renderable(t.Protocol):
@@ -96,7 +101,8 @@ class _Formatter(string.Formatter):
             return one if is_one else several
         if _is_message(value) or value is None:
             value = self._plain(value)
-        return str(super().format_field(value, format_spec))
+        text = str(super().format_field(value, format_spec))
+        return text.replace(".", ",") if self._language == FRENCH and _MEASURED.fullmatch(format_spec) else text
 
     def _plain(self, value: t.Any) -> str:
         if value is None:

@@ -1,7 +1,7 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of the state of a run, as a message: the one source for the terminal, the page, REST and MCP."""
+"""What is said of a run, its state and its result, as messages: the one source for the terminal, page, REST and MCP."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def state_of(state: str, position: int | None = None, cancelling: bool = False) 
     if (state == "queued" and position is not None) or (state == "running" and position):
         return Message("runs.state_queued_at", place=position + 1)
     return Message(_CODES[state])
+
+
+def place_of_result(name: str, path: str) -> Message:
+    """Return where an adapter, merged weights or a GGUF file of a run lie that registered no model in Ollama.
+
+    :param path: the directory on the host.
+    """
+    return Message("runs.result_place", name=name, path=path)
 
 
 def state_of_view(view: t.Mapping[str, t.Any]) -> Message:

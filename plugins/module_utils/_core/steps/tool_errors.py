@@ -72,6 +72,31 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "",
     ),
     (
+        r"No package metadata was found for (?:The '([\w-]+)|([\w-]+))|ModuleNotFoundError: No module named '([\w.]+)'",
+        "steps.package_missing",
+        "name",
+    ),
+    (
+        r"ValueError: The checkpoint .* has model type `(\S+)` but Transformers does not recognize this architecture",
+        "steps.base_too_new",
+        "name",
+    ),
+    (
+        r"is not a valid JSON file",
+        "steps.configuration_torn",
+        "line",
+    ),
+    (
+        r"You set `ignore_mismatched_sizes` to `False`",
+        "steps.shapes_differ",
+        "",
+    ),
+    (
+        r"PermissionError: |Permission denied",
+        "steps.no_permission",
+        "line",
+    ),
+    (
         r"Your setup doesn't support bf16|bf16/gpu|does not support `?(?:pure_)?bf16",
         "steps.no_bf16",
         "",
@@ -87,7 +112,8 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "name",
     ),
     (
-        r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`",
+        r"Cannot find valid samples|Undefined dataset (\S+)|Cannot find `dataset_info\.json`|ArrowInvalid: JSON|"
+        r"DatasetGenerationError",
         "steps.dataset_unusable",
         "line",
     ),
@@ -113,6 +139,16 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "name",
     ),
     (
+        r"this quantization requires an im(?:portance )?matrix",
+        "steps.imatrix_needed",
+        "",
+    ),
+    (
+        r"data is not within the file bounds|model is corrupted or incomplete|invalid magic characters",
+        "steps.gguf_torn",
+        "line",
+    ),
+    (
         r"No module named 'llamafactory' in this image",
         "steps.image_without_llamafactory",
         "",
@@ -124,8 +160,8 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"does not appear to have a file named|Error no file named|LocalEntryNotFoundError|OfflineModeIsEnabled|"
-        r"couldn't connect to|Repo id must be|is not a valid model identifier|FileNotFoundError|"
-        r"No such file or directory",
+        r"Can't find 'adapter_config\.json' at|couldn't connect to|Repo id must be|is not a valid model identifier|"
+        r"FileNotFoundError|No such file or directory",
         "steps.file_missing",
         "line",
     ),

@@ -330,7 +330,7 @@ ALL: tuple[Option, ...] = (
         needs=("best_checkpoint", (False,)),
     ),
     Option(
-        "extra", "dict", {}, "Additional arguments of LLaMA-Factory",
+        "extra", "dict", {}, "Arguments of LLaMA-Factory",
         "Additional arguments of LLaMA-Factory, by their LLaMA-Factory names.",
     ),
     Option(

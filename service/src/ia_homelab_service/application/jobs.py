@@ -17,11 +17,12 @@ from ia_homelab_core.artifacts.integrity import receipt_results
 from ia_homelab_core.artifacts.layout import TRAINER_LOG_FILE, Layout
 from ia_homelab_core.engine.engine import Engine
 from ia_homelab_core.engine.ollama_password import without_password
+from ia_homelab_core.engine.results import place_of
 from ia_homelab_core.errors import InputError, StoreError
 from ia_homelab_core.evaluations.store import KIND
 from ia_homelab_core.runs.progress import Progress as CoreProgress
 from ia_homelab_core.runs.run import Run
-from ia_homelab_core.runs.statements import state_of
+from ia_homelab_core.runs.statements import place_of_result, state_of
 from ia_homelab_core.runs.states import RunState, StepState
 from ia_homelab_core.runs.status import RunView
 from ia_homelab_core.runs.store import is_run_id
@@ -81,6 +82,8 @@ def to_job(
         ]
         model = str(names[0]) if names else ""
         version = str(registrations[0]["tag"]) if registrations else ""
+    path = place_of({step.kind: step.path for step in view.steps if step.state is StepState.WHOLE})
+    has_place = path and not version and view.state is RunState.SUCCEEDED
     status: Status = "paused" if paused and view.state is RunState.CANCELLED else _status(view)
     return Job(
         job_id=view.id,
@@ -135,6 +138,7 @@ def to_job(
         },
         model=model,
         version=version,
+        place=MessageBody(**place_of_result(view.name, path).as_dict()) if has_place else None,
         trained_by=str(declared.get("trained_by") or ""),
         links={
             "self": f"{root_path}/api/status/{view.id}",

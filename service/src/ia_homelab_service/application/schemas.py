@@ -120,6 +120,9 @@ class Job(Schema):
     version: str = pydantic.Field(
         default="", description="Content tag of that model, once it is registered: unlike its name, it never moves."
     )
+    place: MessageBody | None = pydantic.Field(
+        default=None, description="Where its result lies on the host, if it has succeeded and registered no model."
+    )
     trained_by: str = pydantic.Field(default="", description="For an export: the job that trained the adapter.")
     links: dict[str, str] = {}
 

@@ -38,6 +38,8 @@ MAX_WAIT_SECONDS = 25.0
 START_TIMEOUT_SECONDS = 1.5
 #: Seconds between two polls while waiting.
 _POLL_SECONDS = 0.5
+#: What happens when a run is submitted again. Not every one has a checkpoint: it may have been stopped in the queue.
+_RESUMED = "What is complete is not made again, and a training goes on from its last checkpoint if it has written one."
 #: Largest number of log lines in a resource.
 _MAX_LOG_LINES = 500
 
@@ -165,7 +167,7 @@ class Tools:
 
     @needs(TRAIN)
     async def llamafactory_cancel(self, ctx: Context[t.Any, t.Any], job_id: str) -> JobInfo:
-        """Stop a job gracefully. Its last checkpoint is kept: submitting the same training again resumes from there.
+        """Stop a job gracefully. What it has made is kept: submitting the same training again resumes it.
 
         Args:
             job_id: The id of the job.
@@ -339,21 +341,22 @@ def _describe(job: schemas.Job) -> tuple[str, str]:
     if job.cancelling:
         return "It was asked to stop.", wait
     if job.status == "queued":
-        after = f", after {job.waiting_for}" if job.waiting_for else ""
-        return f"It waits in the queue{after}.", wait
+        waits_for = f", for {job.waiting_for}" if job.waiting_for else ""
+        return f"It waits in the queue{waits_for}.", wait
     if job.status == "running":
         share = f" ({job.progress.percent} %)" if job.progress and job.progress.percent is not None else ""
         return f"{job.current_step or 'It'} is at work{share}.", wait
     if job.status == "failed":
         problem = job.error or schemas.Problem(message="It failed.")
-        again = "Fix that, then call llamafactory_train with the same arguments: it resumes from its checkpoint."
+        again = f"Fix that, then call llamafactory_train with the same arguments. {_RESUMED}"
         return problem.message, f"{problem.hint} {again}".strip()
     if job.status in ("cancelled", "paused"):
         return f"It was {'paused' if job.status == 'paused' else 'stopped'}.", (
-            "llamafactory_train with the same arguments resumes from its checkpoint."
+            f"llamafactory_train with the same arguments resumes it. {_RESUMED}"
         )
+    place = job.place.text if job.place is not None else ""
     if job.goal == "train":
-        return "It is trained.", f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
+        return f"It is trained. {place}".strip(), f"llamafactory_export with job_id {job.job_id} takes it to Ollama."
     if job.model:
         return f"The model {job.model} is served by Ollama.", f"Ask it: it is the model {job.model!r} in Ollama."
-    return "All of it is there.", "Nothing is left to do."
+    return f"All of it is there. {place}".strip(), "Nothing is left to do."

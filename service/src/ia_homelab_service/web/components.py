@@ -104,12 +104,27 @@ def facts(pairs: t.Iterable[tuple[str, str]]) -> ui.html:
 
 
 def table(caption: str, head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]], classes: str = "") -> ui.html:
-    """Add a table. Cells are HTML."""
-    top = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    text = f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    """Add a table. Cells are HTML.
+
+    On a narrow screen its rows are lists, with the title of the column before each cell; the roles keep it a table for
+    screen readers.
+    """
+    top = "".join(f'<th scope="col" role="columnheader">{html.escape(name)}</th>' for name in head)
+    body = "".join(
+        '<tr role="row">'
+        + "".join(
+            f'<td role="cell" data-title="{html.escape(name)}">{cell}</td>'
+            for name, cell in zip(head, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    text = (
+        f'<caption>{html.escape(caption)}</caption><thead role="rowgroup"><tr role="row">{top}</tr></thead>'
+        f'<tbody role="rowgroup">{body}</tbody>'
+    )
     with ui.element("div").classes("scroll").props(f"tabindex=0 role=region aria-label={json.dumps(caption)}"):
-        return ui.html(text, tag="table", sanitize=False).classes(f"plain {classes}")
+        return ui.html(text, tag="table", sanitize=False).classes(f"plain {classes}").props("role=table")
 
 
 def findings(language: Language, found: t.Sequence[MessageBody]) -> None:

@@ -223,8 +223,10 @@ def _lineage_facts(language: Language, model: schemas.Model) -> list[tuple[str, 
         pairs.append((language("field.base_model"), _result_html(base, name)))
     data = line.get("dataset") or {}
     if data:
-        rows = language("dataset.option", name=data.get("name") or "", rows=language.number(data.get("rows") or 0))
-        pairs.append((language("field.dataset"), _result_html(data, rows)))
+        text = str(data.get("name") or "")
+        if data.get("rows") is not None:  # unknown once its receipt is gone
+            text = language("dataset.option", name=text, rows=language.number(data["rows"]))
+        pairs.append((language("field.dataset"), _result_html(data, text)))
         for source in data.get("sources") or []:
             commit = str(source.get("commit") or "")
             if commit:

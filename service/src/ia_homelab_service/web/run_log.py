@@ -35,10 +35,10 @@ class RunLog:
                     ui.html(cause_html(self._language, log.cause), sanitize=False)
         self._text.content = text_html(self._language, log)
         # a reader who has the log in focus or under the pointer is left where they are
-        position = "e.scrollHeight" if log.cause is None else "0"
         ui.run_javascript(
-            f"{{const e = getHtmlElement({self._text.id}); "
-            f"if (e && !e.matches(':focus, :hover')) e.scrollTop = {position}}}"
+            f"{{const e = getHtmlElement({self._text.id}), mark = e?.querySelector('mark'); "
+            "if (e && !e.matches(':focus, :hover')) "
+            "e.scrollTop = mark ? mark.offsetTop - e.offsetTop - e.clientHeight / 2 : e.scrollHeight}"
         )
 
 

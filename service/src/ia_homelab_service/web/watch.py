@@ -123,10 +123,11 @@ async def build_queue(viewer: Viewer, operations: Operations) -> None:
 
 def _row(language: Language, job: schemas.Job) -> list[str]:
     address = html.escape(components.address(f"/watch/{job.job_id}"))
+    progress = progress_text(language, job)
     return [
         f'<a class="plain" href="{address}">{components.run_html(job.name, job.job_id)}</a>',
         status_html(language, job),
-        f'<span class="figures">{html.escape(progress_text(language, job))}</span>',
+        f'<span class="figures">{html.escape(progress)}</span>' if progress else "",
         html.escape(job.submitted_by),
         html.escape(language.time(job.submitted_at)),
     ]
@@ -198,6 +199,7 @@ class _RunView:
                 f'aria-label="{html.escape(language("watch.progress"))}"'
             )
             self._progress_text = components.paragraph("", "figures")
+            self._place = components.paragraph("", "wrap")
             self._buttons()
         with ui.element("div").classes("grid wide level"):
             with components.panel(language("watch.loss")):
@@ -299,6 +301,8 @@ class _RunView:
         self._model.visible = done and job.goal == "model"
         if self._model.visible:
             self._model.props(f'href="{components.address("/models/")}{html.escape(job.name)}"')
+        place = components.messages_html(language, [job.place]) if job.place is not None else ""
+        self._place.content, self._place.visible = place, bool(place)
         self._announce(job, percent, progress)
         self._outcome.clear()
         if job.error is not None:

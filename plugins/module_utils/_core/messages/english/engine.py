@@ -10,7 +10,10 @@ from ..text import Text, Texts
 TEXTS: Texts = {
     "engine.python_denied": Text("{path} cannot be executed by the user of the jobs.", "{advice}"),
     "engine.run_unknown": Text("There is no run {run_id!r} in {directory}.", "{suggestion}"),
-    "engine.run_cancelled": Text("{name}: the run {run} was cancelled.", "Apply again to resume from its checkpoint."),
+    "engine.run_cancelled": Text(
+        "{name}: the run {run} was cancelled.",
+        "Apply again to resume it: a training goes on from its last checkpoint if it has written one.",
+    ),
     "engine.source_unreadable": "The source of {module} cannot be read.",
     "engine.core_incomplete": "This module was shipped with a part of the core and cannot install it.",
     "engine.supervisor_not_started": "The supervisor could not be started: {reason}.",

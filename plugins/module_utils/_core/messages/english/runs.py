@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..text import Text, Texts
 
 TEXTS: Texts = {
+    "runs.result_place": "{name} is in {path} on the host.",
     "runs.state_absent": "not submitted",
     "runs.state_queued": "queued",
     "runs.state_queued_at": "queued ({place})",

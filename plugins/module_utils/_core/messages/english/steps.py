@@ -139,6 +139,24 @@ TEXTS: Texts = {
         "The method qlora needs the package bitsandbytes, which is not installed.",
         "Install it into LLaMA-Factory's virtual environment, or use the method lora.",
     ),
+    "steps.package_missing": Text(
+        "The Python package {name} is not installed where the tool runs.",
+        "Leave out the option that needs it, in extra for example, or install it into the environment or the image of "
+        "the tool. If it belongs to the tool itself, run site.yml again.",
+    ),
+    "steps.base_too_new": Text(
+        "The installed LLaMA-Factory does not know models of the type {name}.",
+        "Choose another base model; a newer version of LLaMA-Factory may know this one.",
+    ),
+    "steps.configuration_torn": Text("A file is damaged: {line}", "If it is one of the base model, fetch it again."),
+    "steps.shapes_differ": Text(
+        "The weights of the base model have other shapes than its config.json says.",
+        "Fetch the base model again. If it is a directory of your own, its config.json belongs to other weights.",
+    ),
+    "steps.no_permission": Text(
+        "A file may not be read or written: {line}",
+        "Jobs run as the owner of the data directory: give that user access.",
+    ),
     "steps.no_bf16": Text("This device cannot compute in bf16.", "Set precision to fp16 or fp32."),
     "steps.gpu_unusable": Text(
         "PyTorch cannot use this GPU: {line}",
@@ -182,6 +200,13 @@ TEXTS: Texts = {
     "steps.bos_unwanted": (
         "The GGUF file has {token} put before every prompt, and training with the template {template} did not: set "
         "tokenizer.ggml.add_bos_token to false in it."
+    ),
+    "steps.imatrix_needed": Text(
+        "A quantization of so few bits needs an importance matrix.",
+        "Declare imatrix: dataset, or a type that needs no matrix (q2_K and larger).",
+    ),
+    "steps.gguf_torn": Text(
+        "A GGUF file is damaged: {line}", "Remove its directory and apply again: it is made again."
     ),
     "steps.imatrix_incomplete": Text(
         "The importance matrix lacks {name}: no training row has used these weights, and a type of so few bits needs "

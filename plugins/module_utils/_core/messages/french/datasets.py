@@ -24,7 +24,7 @@ TEXTS: Texts = {
     "datasets.format_unknown": Text("Il n'y a pas de format « {format} ».", "{suggestion} Il y a {formats}."),
     "datasets.nothing_held_out": Text("held_out {share:g} de {rows} lignes n'en met aucune de côté.", "{advice}"),
     "datasets.smallest_share": (
-        "La plus petite part qui choisit une ligne est {smallest:.3f} ; ou ajoutez des lignes, ou retirez-la."
+        "La plus petite part qui choisit une ligne est {smallest:0.3f} ; ou ajoutez des lignes, ou retirez-la."
     ),
     "datasets.too_few_to_validate": (
         "Ajoutez des lignes, ou retirez-la : aucune part jusqu'à {largest:g}, la plus grande, n'en choisit une."

@@ -223,7 +223,7 @@ TEXTS: dict[str, str] = {
     "evaluation.failed": "exigences non satisfaites",
     "evaluation.questions": "Questions et réponses",
     "evaluation.page": "{tag} : questions {first} à {last} sur {total}, les moins bonnes d'abord "
-    "({worse} moins bonnes, {better} meilleures)",
+    "(moins bonnes : {worse}, meilleures : {better})",
     "evaluation.no_questions": "Il n'y en a pas : questions et réponses sont supprimées avec une version.",
     "evaluation.no_answer": "pas de réponse",
     "evaluation.expected": "Attendu :",
@@ -353,7 +353,7 @@ TEXTS: dict[str, str] = {
     "field.gradient_checkpointing": "Recalcul des activations",
     "field.logging_steps": "Pas entre deux lignes du journal",
     "field.save_steps": "Pas entre deux points de reprise",
-    "field.extra": "Autres arguments de LLaMA-Factory",
+    "field.extra": "Arguments de LLaMA-Factory",
     "field.keep_merged": "Garder les poids fusionnés",
     "field.quantizations": "Quantifications",
     "field.imatrix": "Matrice d'importance",

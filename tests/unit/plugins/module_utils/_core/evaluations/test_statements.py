@@ -71,7 +71,7 @@ def test_the_line_names_the_requirements_that_are_not_met() -> None:
     value = with_measures({"text": TEXT}, comparisons=[])
     value["requirements"] = [unmet, {**unmet, "model": "q8_0", "name": "calls"}]
     assert said(value) == "text 71.2; not met: json"
-    assert said(value, "fr") == "text 71.2 ; non satisfait : json"
+    assert said(value, "fr") == "text 71,2 ; non satisfait : json"
 
 
 def test_a_model_that_the_report_does_not_have_has_no_line() -> None:

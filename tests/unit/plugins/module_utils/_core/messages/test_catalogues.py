@@ -53,6 +53,13 @@ def test_a_catalogue_has_the_codes_of_its_package_only() -> None:
                 assert {code.partition(".")[0] for code in codes} == {path.stem.partition("_tools")[0]}, path
 
 
+def test_failures_of_runs_have_french_texts() -> None:
+    """They are what the page shows of a run; other texts may be in English alone, and are marked as such there."""
+    assert [
+        code for code in ENGLISH if code.startswith(("engine.", "steps.", "runs.", "ollama.")) and code not in FRENCH
+    ] == []
+
+
 @pytest.mark.parametrize("code", sorted(FRENCH))
 def test_a_french_text_names_what_the_english_one_names(code: str) -> None:
     assert names_of(*FRENCH[code]) == names_of(*ENGLISH[code])

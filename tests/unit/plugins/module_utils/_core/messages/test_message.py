@@ -98,6 +98,14 @@ def test_sizes(size: float, english: str, french: str) -> None:
     assert (format_size(size), format_size(size, "fr")) == (english, french)
 
 
+def test_measured_numbers_have_a_decimal_comma_in_french() -> None:
+    """A value of an option is as an inventory has it."""
+    text = Text("{loss:.4g} ± {margin:.1f}, {difference:+.1f}; epochs: {epochs:g}, learning_rate {rate}")
+    values = {"loss": 0.51234, "margin": 8.0, "difference": -2.5, "epochs": 0.5, "rate": 0.005}
+    assert format_text(text, values, "en").message == "0.5123 ± 8.0, -2.5; epochs: 0.5, learning_rate 0.005"
+    assert format_text(text, values, "fr").message == "0,5123 ± 8,0, -2,5; epochs: 0.5, learning_rate 0.005"
+
+
 @pytest.mark.usefixtures("texts")
 def test_a_stored_message_is_read_with_the_messages_in_it() -> None:
     inner = Message("test.inner", what="tap", others=["a", "b"])

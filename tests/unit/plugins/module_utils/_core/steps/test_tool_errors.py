@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.log_cause import (
+    first_cause,
+    problem_in,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.steps.tool_errors import explain
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.system.files import tail_lines
 from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import STEPS, recorded
@@ -16,26 +20,44 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.recorded import S
 #: By recorded log: a part of the message and a part of the hint.
 EXPECTED = {
     "bf16": ("cannot compute in bf16", "precision"),
+    "config_torn": ("config.json' is not a valid JSON file", "fetch it again"),
+    "convert_architecture": ("does not know the architecture FooForCausalLM", "newer llama.cpp"),
     "dataset": ("Undefined dataset homelabb", "Make the dataset again"),
+    "dataset_torn": ("JSON parse error: Column(/instruction) changed", "Make the dataset again"),
+    "deepspeed": ("package deepspeed is not installed", "Leave out the option"),
+    "deepspeed_missing": ("package deepspeed is not installed", "Leave out the option"),
     "disk": ("The disk is full", "Make room"),
+    "imatrix_short": ("you need at least 1024 tokens", "complete log"),
+    "lora_target": ("no modules {'q_prj'}", "lora_target"),
+    "lora_target_torchrun": ("no modules {'q_prj'}", "lora_target"),
     "no_base": ("A file is missing", "base model"),
     "no_state": ("trainer_state.json", "complete"),
     "no_weights": ("Error no file named model.safetensors", "base model"),
+    "output_a_file": ("Not a directory: '/data/work/ro/x'", "complete log"),
+    "perplexity_torn": ("A GGUF file is damaged", "Remove its directory"),
     "qlora": ("bitsandbytes", "lora"),
     "quantize_disk": ("The disk is full", "Make room"),
+    "quantize_iq": ("needs an importance matrix", "imatrix: dataset"),
+    "quantize_not_gguf": ("A GGUF file is damaged", "Remove its directory"),
+    "quantize_torn": ("A GGUF file is damaged", "Remove its directory"),
     "ram": ("ran out of memory (RAM)", "batch_size"),
+    "shape_mismatch": ("other shapes than its config.json says", "Fetch the base model again"),
     "template": ("knows no template qwenn.", "template"),
     "torn_base": ("is torn", "fetch it again"),
     "torn_optimizer": ("is torn", "broken checkpoints"),
+    "unknown_architecture": ("models of the type foo", "another base model"),
     "unknown_argument": ("does not know ['lora_rnak']", "misspelling"),
+    "unsloth": ("package unsloth is not installed", "Leave out the option"),
 }
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_recorded_failures(name: str, tmp_path: Path) -> None:
-    """The ends of real logs of real failures."""
-    (tmp_path / "log.txt").write_bytes(recorded(f"failed-{name}.log"))
-    message, hint = explain(tail_lines(str(tmp_path / "log.txt"), 40)).render()
+    """Real logs of real failures, or their ends: what is said of the failure of the command."""
+    path = tmp_path / "log.txt"
+    path.write_bytes(recorded(f"failed-{name}.log"))
+    tail = tail_lines(str(path), 40)
+    message, hint = problem_in(tail, first_cause(str(path)), explain(tail)).render()
     assert EXPECTED[name][0] in message
     assert EXPECTED[name][1] in hint
 
@@ -74,6 +96,8 @@ def test_every_recorded_failure_is_tested() -> None:
             "Python code of its own repository",
             "extra: {trust_remote_code: true}",
         ),
+        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "may not be read or written", "owner of the data"),
+        ("ModuleNotFoundError: No module named 'hqq'", "package hqq is not installed", "Leave out the option"),
         ("OSError: [Errno 28] No space left on device", "The disk is full.", "Make room"),
         ("ERROR:hf-to-gguf:Model FooForCausalLM is not supported", "architecture FooForCausalLM", "newer llama.cpp"),
         ("ValueError: Tokenizer class TokenizersBackend does not exist", "tokenizer", "put back"),
