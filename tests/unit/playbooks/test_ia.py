@@ -131,7 +131,8 @@ def test_chat_keeps_the_conversation(front: Front) -> None:
     assert first["finetune_name"] == second["finetune_name"] == "one"
     assert _extra_vars.problems(first, taken_by(ROOT / "playbooks/chat.yml")) == []
     assert "braces" not in json.dumps(front.calls())
-    assert front.run("chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
+    assert front.run("-K", "chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
+    assert "--ask-become-pass" not in front.calls()[-1], "it would be asked for before each question"
 
 
 def test_verbose_and_the_password_of_sudo(front: Front) -> None:
@@ -247,8 +248,12 @@ def test_init_for_another_host_asks_for_the_user(front: Front) -> None:
 
 def test_init_leaves_nothing_if_the_host_cannot_be_used(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_STATUS", "4")
+    monkeypatch.setenv("STAND_IN_OUTPUT", "fatal: [pc-ia]: UNREACHABLE!")
     done = init(front)
     assert done.exit_code == 1 and "ssh-copy-id" in done.output
+    monkeypatch.setenv("STAND_IN_OUTPUT", "ia is not in the sudoers file.")
+    done = init(front)
+    assert "answers but cannot be used" in done.output and "sudoers file" in done.output
     monkeypatch.setenv("STAND_IN_OUTPUT", "Missing sudo password")
     assert "./ia -K init" in init(front).output
     assert list(front.root.joinpath("inventory").iterdir()) == []
