@@ -228,6 +228,7 @@ def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
     ask_the_model(desk)
     take_it_home(desk)
     go_back(desk)
+    make_mistakes(desk)
     read_the_documentation(desk)
     assert desk.left == [], "each command of the document was typed"
     print(f"-- all of it: {time.monotonic() - began:.0f} s")
@@ -265,7 +266,8 @@ def write_the_inventory(desk: Desk) -> None:
 
 def install_the_tools(desk: Desk) -> None:
     assert "/login" in desk.step("./ia install").well(), "it ends with a link to the page"
-    again = desk.type("./ia -K install", [SUDO]).well()
+    again = desk.type("./ia -v -K install", [SUDO]).well()
+    assert "$ cd /home/me/llamafactory && ansible-playbook -i " in again, "-v shows the command"
     assert re.search(r"pc-ia +: .* changed=0 ", again), "a second call changes nothing"
 
 
@@ -291,7 +293,7 @@ def ask_the_model(desk: Desk) -> None:
     own = desk.step("ssh -t", [(">>> ", other), (r"(?s)\n.*>>> ", "/bye")]).well()
     assert also_right[:20] in own
     tunnel = desk.next("ssh -N -L").command
-    link = re.search(r"http://\S+/login\S+", desk.step("./ia page").well())
+    link = re.search(r"http://\S+/login[^\s']+", desk.step("./ia page").well())
     assert link
     browser = f"timeout 100 {tunnel} </dev/null & sleep 3; python3 -c '{BROWSER}' '{link.group()}'; kill %1"
     opened = re.search(r"opened 200 (\S+)", desk.type(f"set -m; {browser}").output)
@@ -326,10 +328,38 @@ def go_back(desk: Desk) -> None:
     desk.step("./ia rollback homelab-model --release").well()
 
 
+#: What a user gets wrong, with the message. ``-K`` is asked for where the play begins.
+MISTAKES = (
+    ("./ia init", "exists already: change it by hand, or name another DIRECTORY"),
+    ("./ia -K plan homelab-modle", "declares no fine-tune 'homelab-modle'. Declared: homelab-model."),
+    ("./ia -K apply homelab-modle", "declares no fine-tune 'homelab-modle'. Declared: homelab-model."),
+    ("./ia -K apply --plan missing.json", "missing.json"),
+    ("./ia -K status homelab-modle", "homelab-modle"),
+    ("./ia -K rollback homelab-modle", "homelab-modle"),
+    ("./ia -K rollback homelab-model --version ffffffffffff", "ffffffffffff"),
+    ("./ia -K cancel homelab-modle", "homelab-modle"),
+    ("./ia -K cancel homelab-model", "homelab-model"),
+    ("./ia chat homelab-modle 'Who are you?'", "model 'homelab-modle' not found"),
+)
+
+
+def make_mistakes(desk: Desk) -> None:
+    for command, message in MISTAKES:
+        plays = "-K" in command and "declares no" not in message
+        answers = [SUDO] if plays else []
+        if command == "./ia init":
+            answers = [("PC with the GPU.*: ", "pc-ia.lan"), ("Base model.*: ", ""), ("prompts: ", "prompts.json")]
+            answers.append(("your model.*: ", ""))
+        refused = desk.type(command, answers)
+        text = " ".join(refused.output.split())
+        assert refused.status != 0 and message in text and "Traceback" not in text, (command, refused.output)
+
+
 def read_the_documentation(desk: Desk) -> None:
+    pager = [(r"ia_homelab\.llamafactory\.job", "q")]
     desk.enter("PATH=")
-    assert "ia_homelab.llamafactory.job" in desk.step("ansible-doc").well()
+    desk.step("ansible-doc", pager).well()
     desk.step("ansible-galaxy collection build").well()
     desk.step("ansible-galaxy collection install").well()
     desk.enter("cd")
-    assert "ia_homelab.llamafactory.job" in desk.step("ansible-doc").well()
+    desk.step("ansible-doc", pager).well()

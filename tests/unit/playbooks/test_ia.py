@@ -15,6 +15,7 @@ import signal
 import stat
 import subprocess
 import sys
+import types
 import typing as t
 from pathlib import Path
 
@@ -257,6 +258,27 @@ def test_init_leaves_nothing_if_the_host_cannot_be_used(front: Front, monkeypatc
     monkeypatch.setenv("STAND_IN_OUTPUT", "Missing sudo password")
     assert "./ia -K init" in init(front).output
     assert list(front.root.joinpath("inventory").iterdir()) == []
+
+
+def test_init_asks_for_the_password_of_sudo_in_a_terminal(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = front.root / "bin" / "ansible-playbook"
+    program.write_text(
+        f"#!{PYTHON}\n"
+        "import pathlib, sys\n"
+        "calls = pathlib.Path(__file__).with_name('calls')\n"
+        "said = ['Missing sudo password', 'Incorrect sudo password', 'the plan']\n"
+        "before = len(calls.read_text()) if calls.exists() else 0\n"
+        "assert ('--ask-become-pass' in sys.argv) == (before > 0)\n"
+        "calls.write_text('.' * (before + 1))\n"
+        "print(said[before])\n"
+        "sys.exit(0 if before == 2 else 2)\n"
+    )
+    terminal = types.SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(front.module, "sys", types.SimpleNamespace(executable=sys.executable, stdin=terminal))
+    done = init(front)
+    assert done.exit_code == 0, done.output
+    assert "sudo asks for a password there" in done.output and "did not accept the password" in done.output
+    assert "the plan" in done.output and "Next: ./ia -K install, then ./ia -K plan" in done.output
 
 
 def test_init_writes_an_inventory_whose_plan_is_refused(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
