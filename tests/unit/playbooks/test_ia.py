@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -23,12 +25,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars
+from ansible_collections.ia_homelab.llamafactory.tests.support.console_blocks import commands
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import taken_by
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = sys.executable
 REAL = Path(PYTHON).parent
+GUIDE = ROOT / "docs" / "getting-started.md"
 
 #: Records the arguments, and answers like chat.yml: it adds an answer to the conversation.
 STAND_IN = """#!{python}
@@ -296,6 +300,19 @@ def test_init_overwrites_no_inventory(front: Front) -> None:
     done = init(front)
     assert done.exit_code == 2 and "exists already" in done.output
     assert front.calls() == []
+
+
+def test_the_document_shows_commands_that_exist(front: Front) -> None:
+    """The test of ``docs/getting-started.md`` between two machines runs them; this one runs with every change."""
+    front.declare("homelab-model")
+    shown = [shlex.split(shown.command)[1:] for shown in commands(GUIDE) if shown.command.startswith("./ia ")]
+    assert len(shown) > 10
+    for arguments in shown:
+        if arguments[0] != "init":
+            done = front.run(*arguments, input="Who are you?\n\n")
+            assert done.exit_code == 0, (arguments, done.output)
+    explained = set(re.findall(r"^\| `\./ia (\w+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert explained == set(front.module.main.commands)
 
 
 def test_it_stays_a_thin_front() -> None:
