@@ -21,8 +21,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Inventories of the repository that are no user's.
-EXAMPLES = ("pc_ia", "quickstart")
+EXAMPLES = ("pc_ia", "quickstart")  #: Inventories of the repository that are no user's.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -66,14 +65,15 @@ class Front:
     def play(self, playbook: str, *more: str, capture: bool = False, **values: t.Any) -> None:
         """Run a playbook with extra variables; end with its exit status if it fails."""
         arguments = ["-i", self.find_inventory(), f"playbooks/{playbook}.yml", *more]
-        if self.ask_password:
-            arguments.append("--ask-become-pass")
+        arguments += ["--ask-become-pass"] if self.ask_password else []
         if values:
             arguments += ["-e", json.dumps(values, ensure_ascii=False)]
         done = self.run("ansible-playbook", *arguments, capture=capture)
         if done.returncode:
             if capture:
                 click.echo(f"{done.stdout}{done.stderr}", err=True)
+            if done.returncode == 99 and playbook == "finetune":  # Ctrl-C
+                click.echo("Or: ./ia status, ./ia apply (follows it again), ./ia cancel NAME (stops it).", err=True)
             raise click.exceptions.Exit(done.returncode)
 
     def declared(self) -> dict[str, tuple[str, dict[str, t.Any]]]:

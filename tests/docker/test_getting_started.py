@@ -34,7 +34,7 @@ PC, DESK = "ia-homelab-test-start-pc", "ia-homelab-test-start-desk"
 SUDO = (r"BECOME password: ?", PASSWORD)
 #: With these the tiny base learns the prompts by heart; it takes long enough to be interrupted.
 MEMORIZE = {
-    "template": "qwen", "lora_rank": 32, "learning_rate": 5.0e-3, "epochs": 40, "batch_size": 5,
+    "template": "qwen", "lora_rank": 32, "learning_rate": 5.0e-3, "epochs": 25, "batch_size": 5,
     "gradient_accumulation": 1, "cutoff_len": 1024, "warmup_ratio": 0,
 }  # fmt: skip
 #: Opens a link as a browser does, and prints where that ends.
@@ -275,6 +275,7 @@ def train(desk: Desk) -> None:
     assert "homelab-model: 6 of 6 steps would run" in desk.step("./ia plan").well()
     interrupted = desk.step("./ia apply", [(r"train homelab-model +[1-9]\d*%", CTRL_C)])
     assert interrupted.status != 0 and "Traceback" not in interrupted.output
+    assert "Or: ./ia status, ./ia apply (follows it again)" in interrupted.output
     assert re.search(r"\brunning +train +\d+%", desk.step("./ia status").well()), "Ctrl-C does not stop the work"
     desk.step("./ia cancel").well()
     applied = desk.step("./ia apply").well()
