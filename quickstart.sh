@@ -49,8 +49,11 @@ while (($#)); do
     --model) MODEL=$2; shift ;;
     --data-dir) HOME_DIR=$(realpath -m "$2"); shift ;;
     --tools-dir) TOOLS_DIR=$(realpath -m "$2"); shift ;;
-    --port) PORT=$2; shift ;;
-    --page-port) PAGE_PORT=$2; shift ;;
+    --port | --page-port)
+        [[ $2 =~ ^[1-9][0-9]{0,4}$ && $2 -le 65535 ]] || die "$1 $2: a port is a number from 1 to 65535."
+        if [[ $1 == --port ]]; then PORT=$2; else PAGE_PORT=$2; fi
+        shift
+        ;;
     --serve) ACTION=serve ;;
     --page) ACTION=page ;;
     --verbose | -v) VERBOSE=true ;;
@@ -63,6 +66,7 @@ while (($#)); do
     shift
 done
 [[ $HOME_DIR != *[[:space:]]* ]] || die "the data directory '$HOME_DIR' contains white space, which LLaMA-Factory does not support. Choose another one: --data-dir DIR"
+[[ $ACTION != page || $PORT != "$PAGE_PORT" ]] || die "the Ollama server and the page need different ports: --port $PORT and --page-port $PAGE_PORT are the same."
 [[ -n $TOOLS_DIR ]] || TOOLS_DIR=$HOME_DIR/tools
 LOG=$HOME_DIR/quickstart.log
 

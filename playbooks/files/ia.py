@@ -21,8 +21,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Inventories of the repository that are no user's.
-EXAMPLES = ("pc_ia", "quickstart")
+EXAMPLES = ("pc_ia", "quickstart")  #: Inventories of the repository that are no user's.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -66,14 +65,15 @@ class Front:
     def play(self, playbook: str, *more: str, capture: bool = False, **values: t.Any) -> None:
         """Run a playbook with extra variables; end with its exit status if it fails."""
         arguments = ["-i", self.find_inventory(), f"playbooks/{playbook}.yml", *more]
-        if self.ask_password:
-            arguments.append("--ask-become-pass")
+        arguments += ["--ask-become-pass"] if self.ask_password else []
         if values:
             arguments += ["-e", json.dumps(values, ensure_ascii=False)]
         done = self.run("ansible-playbook", *arguments, capture=capture)
         if done.returncode:
             if capture:
                 click.echo(f"{done.stdout}{done.stderr}", err=True)
+            if done.returncode == 99 and playbook == "finetune":  # Ctrl-C
+                click.echo("Or: ./ia status, ./ia apply (follows it again), ./ia cancel NAME (stops it).", err=True)
             raise click.exceptions.Exit(done.returncode)
 
     def declared(self) -> dict[str, tuple[str, dict[str, t.Any]]]:
@@ -99,9 +99,6 @@ class Front:
         return declared[name]
 
 
-pass_front = click.make_pass_decorator(Front)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-i", "--inventory", default="", metavar="DIR", help="The inventory; by default your only one.")
 @click.option("-K", "--ask-become-pass", "ask_password", is_flag=True, help="Ask for the password of sudo on the host.")
@@ -121,7 +118,7 @@ def main(context: click.Context, inventory: str, ask_password: bool, verbose: bo
 
 
 @main.command()
-@pass_front
+@click.pass_obj
 def install(front: Front) -> None:
     """Install LLaMA-Factory, its tools and Ollama on the PC."""
     front.play("site")
@@ -139,7 +136,7 @@ def _selection(front: Front, name: str, plan_file: str | None) -> tuple[list[str
 @main.command()
 @click.argument("name", default="")
 @click.option("--save", type=click.Path(dir_okay=False), help="Save the plan, for apply --plan.")
-@pass_front
+@click.pass_obj
 def plan(front: Front, name: str, save: str | None) -> None:
     """Show what an apply would do, why, and what it needs."""
     options, values = _selection(front, name, save)
@@ -149,7 +146,7 @@ def plan(front: Front, name: str, save: str | None) -> None:
 @main.command()
 @click.argument("name", default="")
 @click.option("--plan", "saved", type=click.Path(dir_okay=False), help="Apply exactly this saved plan.")
-@pass_front
+@click.pass_obj
 def apply(front: Front, name: str, saved: str | None) -> None:
     """Make what is declared, all of it or one fine-tune. Ctrl-C stops the display, not the work."""
     options, values = _selection(front, name, saved)
@@ -159,18 +156,17 @@ def apply(front: Front, name: str, saved: str | None) -> None:
 @main.command()
 @click.argument("name", default="")
 @click.option("--limit", type=click.IntRange(min=1), help="Show at most so many runs.")
-@pass_front
+@click.pass_obj
 def status(front: Front, name: str, limit: int | None) -> None:
     """Show the runs, and the models with their versions."""
-    values: dict[str, t.Any] = {"finetune_name": name} if name else {}
-    front.play("status", **values, **({"finetune_limit": limit} if limit else {}))
+    front.play("status", **({"finetune_name": name} if name else {}), **({"finetune_limit": limit} if limit else {}))
 
 
 @main.command()
 @click.argument("name")
 @click.option("--version", help="The version to serve; by default the previous one.")
 @click.option("--release", is_flag=True, help="End a rollback: the next apply serves the declared version again.")
-@pass_front
+@click.pass_obj
 def rollback(front: Front, name: str, version: str | None, release: bool) -> None:
     """Serve an earlier version of a model, within seconds."""
     if version and release:
@@ -182,7 +178,7 @@ def rollback(front: Front, name: str, version: str | None, release: bool) -> Non
 @main.command()
 @click.argument("name")
 @click.option("--dismiss", is_flag=True, help="Remove its failed runs from the tables instead.")
-@pass_front
+@click.pass_obj
 def cancel(front: Front, name: str, dismiss: bool) -> None:
     """Stop the active runs of a fine-tune; what is finished is kept."""
     front.play("cancel", finetune_name=name, **({"finetune_dismiss": True} if dismiss else {}))
@@ -191,7 +187,7 @@ def cancel(front: Front, name: str, dismiss: bool) -> None:
 @main.command()
 @click.argument("name")
 @click.argument("question", nargs=-1)
-@pass_front
+@click.pass_obj
 def chat(front: Front, name: str, question: tuple[str, ...]) -> None:
     """Ask a model: one QUESTION, or a conversation that ends with an empty line."""
     with tempfile.TemporaryDirectory(prefix="ia-chat-") as directory:
@@ -203,6 +199,7 @@ def chat(front: Front, name: str, question: tuple[str, ...]) -> None:
                 return
             # in a file: Ansible would evaluate braces in a variable
             path.write_text(json.dumps([*messages, {"role": "user", "content": text}]), encoding="utf-8")
+            front.ask_password = False  # the play needs no rights, and would ask before each question
             front.play("chat", capture=True, finetune_name=name, finetune_conversation=str(path))
             messages = json.loads(path.read_text(encoding="utf-8"))
             click.echo(messages[-1]["content"])
@@ -211,7 +208,7 @@ def chat(front: Front, name: str, question: tuple[str, ...]) -> None:
 
 
 @main.command()
-@pass_front
+@click.pass_obj
 def page(front: Front) -> None:
     """Print a link to the page of the training service, for one sign-in within five minutes."""
     front.play("page")
@@ -224,7 +221,7 @@ def page(front: Front) -> None:
 @click.option("--base", prompt="Base model", default="qwen2.5:7b")
 @click.option("--prompts", prompt="File with your prompts", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", prompt="Name of your model", default="homelab-model")
-@pass_front
+@click.pass_obj
 def init(front: Front, directory: str, host: str, user: str, base: str, prompts: str, name: str) -> None:
     """Ask what is needed, check the connection, and write an inventory to inventory/DIRECTORY."""
     for what, value in (("DIRECTORY", directory), ("--name", name)):
@@ -235,15 +232,12 @@ def init(front: Front, directory: str, host: str, user: str, base: str, prompts:
         raise click.UsageError(f"{target} exists already: change it by hand, or name another DIRECTORY.")
     local = host in ("localhost", "127.0.0.1")
     user = user or ("" if local else click.prompt("Your user there (with an SSH key, and allowed to use sudo)"))
-    temporary = target.with_name(f".{directory}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as parent:
+        temporary = Path(parent, directory)
         _write_inventory(temporary, host, user, base, Path(prompts), name)
-        _check(Front(str(temporary), front.verbose, front.ask_password))
+        ia = "./ia -K" if _check(Front(str(temporary), front.verbose, front.ask_password)) else "./ia"
         temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    click.echo(f"Written: {target}. Next: ./ia install, then ./ia plan and ./ia apply.")
+    click.echo(f"Written: {target}. Next: {ia} install, then {ia} plan and {ia} apply.")
 
 
 def _write_inventory(target: Path, host: str, user: str, base: str, prompts: Path, name: str) -> None:
@@ -282,18 +276,24 @@ finetunes:
     )
 
 
-def _check(front: Front) -> None:
-    """Show what fits the host, for which it has to answer and to grant the rights that are needed."""
+def _check(front: Front) -> bool:
+    """Show what fits the host, which has to answer and to grant the rights; return whether sudo asks for a password."""
     more = ["--ask-become-pass"] if front.ask_password else []
     done = front.run("ansible-playbook", "-i", front.inventory, "playbooks/plan.yml", *more, capture=True)
     output = f"{done.stdout}{done.stderr}".strip()
     if done.returncode and "finetune : Plan]" not in output:  # it did not come to the task that plans
-        if re.search(r"(?i)sudo.*password|password is required", output):
-            raise click.ClickException("The PC answers, and sudo asks for a password there: run ./ia -K init.")
-        raise click.ClickException(f"The PC cannot be used: ssh USER@HOST has to work by key (ssh-copy-id).\n{output}")
+        if not re.search(r"(?i)sudo.*password|password is required", output):
+            what = "is not reached by key (ssh-copy-id)" if "UNREACHABLE!" in output else "answers but cannot be used"
+            raise click.ClickException(f"The PC {what}.\n{output}")
+        problem = "sudo did not accept the password" if front.ask_password else "sudo asks for a password there"
+        if not sys.stdin.isatty():
+            raise click.ClickException(f"The PC answers, and {problem}: run ./ia -K init.")
+        click.echo(f"The PC answers, and {problem}. Ctrl-C ends this.")
+        return _check(dataclasses.replace(front, ask_password=True))
     click.echo(f"The PC answers. What your model needs there:\n{output}")
     if done.returncode:
         click.echo("The plan shows what to change in the inventory.", err=True)
+    return front.ask_password
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
 # Copyright: ia_homelab contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``docs/getting-started.md``, step by step, between two machines: the desk of a new user, and a PC IA with systemd.
+"""``docs/getting-started.md`` between two machines: the desk of a new user, and a PC IA with systemd, over SSH.
 
-Both come fresh from the packages of Debian 12; the user types the commands of the document into a terminal, and answers
-what they ask. Two things differ: the tools are those of the tests, because theirs would take an hour to build,
-and the base is a tiny one. ``molecule/provision`` installs what a user installs.
+Both come fresh from the packages of Debian 12. All commands of the document are typed into a terminal, in its order,
+and what they ask is answered. Two things differ: the tools are those of the tests, because theirs would take an hour to
+build, and the base is a tiny one. ``molecule/provision`` installs what a user installs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -21,13 +22,33 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.ia_homelab.llamafactory.tests.support.console_blocks import Shown, commands
+
 ROOT = Path(__file__).resolve().parents[2]
 HOST_IMAGE = ROOT / "molecule" / "shared" / "host_image.sh"
-PASSWORD = "the password of ia"
-QUESTION = "Comment ajouter un film à Overseerr ?"
+PROMPTS = json.loads((ROOT / "playbooks/files/homelab_prompts.json").read_text(encoding="utf-8"))
+PASSWORD, DESK_PASSWORD = "the password of ia", "the password of me"
+CTRL_C = "\x03"
 PC, DESK = "ia-homelab-test-start-pc", "ia-homelab-test-start-desk"
 #: What asks for the password of sudo.
 SUDO = (r"BECOME password: ?", PASSWORD)
+#: With these the tiny base learns the prompts by heart; it takes long enough to be interrupted.
+MEMORIZE = {
+    "template": "qwen", "lora_rank": 32, "learning_rate": 5.0e-3, "epochs": 20, "batch_size": 5,
+    "gradient_accumulation": 1, "cutoff_len": 1024, "warmup_ratio": 0,
+}  # fmt: skip
+#: What moves the cursor and sets colours.
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x1b]*\x1b\\")
+#: Opens a link as a browser does, and prints where that ends.
+BROWSER = """
+import http.cookiejar, sys, urllib.request as u
+opener = u.build_opener(u.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+with opener.open(sys.argv[1], timeout=60) as page:
+    print("opened", page.status, page.url)
+"""
+
+#: The file of the inventory that declares the model.
+VARIABLES = "inventory/mine/group_vars/pc_ia/main.yml"
 
 Answers = t.Sequence[tuple[str, str]]
 
@@ -52,46 +73,87 @@ class Typed(t.NamedTuple):
 
 
 class Desk:
-    """The terminal of an ordinary user, in a clone."""
+    """The terminal of an ordinary user, who follows the document."""
 
-    def type(
-        self, command: str, answers: Answers = (), directory: str = "llamafactory", seconds: float = 1800
+    def __init__(self) -> None:
+        self.left = commands(ROOT / "docs" / "getting-started.md")
+        #: Commands that change the shell of all that follow.
+        self.state: list[str] = []
+
+    def next(self, start: str) -> Shown:
+        """Return the next command of the document, which begins like this."""
+        assert self.left, f"the document has no more commands, not {start}"
+        shown = self.left.pop(0)
+        assert shown.command.startswith(start), f"the document goes on with {shown.command}, not with {start}"
+        return shown
+
+    def enter(self, start: str) -> None:
+        """Take the next command of the document, which changes the shell."""
+        self.state.append(self.next(start).command)
+
+    def step(
+        self, start: str, answers: Answers = (), replaced: t.Mapping[str, str] | None = None, seconds: float = 1800
     ) -> Typed:
+        """Type the next command of the document, with ``-K`` where it says so.
+
+        :param replaced: what stands in the document for something of the reader's.
+        """
+        command = self.next(start).command
+        for old, new in (replaced or {}).items():
+            assert old in command, (old, command)
+            command = command.replace(old, new)
+        asks = command.startswith("./ia ") and command.split()[1] not in ("init", "chat")
+        if asks:
+            command = command.replace("./ia ", "./ia -K ", 1)
+        return self.type(command, [*([SUDO] if asks else []), *answers], seconds)
+
+    def type(self, command: str, answers: Answers = (), seconds: float = 1800) -> Typed:
         """Run a command in a terminal, and answer what it asks, in this order.
 
         :param answers: a pattern of what is printed last, and what is typed then.
         """
         inside = [
             "docker", "exec", "--interactive", "--tty", "--user", "me", "--env", "HOME=/home/me",
-            "--env", "PATH=/usr/local/bin:/usr/bin:/bin", "--env", "ANSIBLE_NOCOLOR=1",
-            "--workdir", f"/home/me/{directory}", DESK, "bash", "-c", command,
+            "--env", "PATH=/usr/local/bin:/usr/bin:/bin", "--env", "ANSIBLE_NOCOLOR=1", "--env", "LC_ALL=C.UTF-8",
+            "--workdir", "/home/me", DESK, "bash", "-c", "\n".join(["set -e", *self.state, command]),
         ]  # fmt: skip
+        began = time.monotonic()
         master, slave = pty.openpty()
         with subprocess.Popen(inside, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
             os.close(slave)
-            output, answered, waiting, end = "", 0, list(answers), time.monotonic() + seconds
+            data, answered, waiting, end = b"", 0, list(answers), began + seconds
             while True:
+                output = data.decode(errors="replace")
                 assert time.monotonic() < end, f"{command}: not ended, or not asked {waiting[:1]}:\n{output[-3000:]}"
                 if select.select([master], [], [], 1)[0]:
                     try:
-                        output += os.read(master, 65536).decode(errors="replace")
+                        data += os.read(master, 65536)
                     except OSError:  # the terminal is closed
                         break
                 elif process.poll() is not None:
                     break
-                found = re.search(waiting[0][0], output[answered:]) if waiting else None
-                if found:
-                    answered = len(output)
-                    os.write(master, waiting.pop(0)[1].encode() + b"\n")
+                output = data.decode(errors="replace")
+                if waiting and re.search(waiting[0][0], output[answered:]):
+                    answered, answer = len(output), waiting.pop(0)[1]
+                    os.write(master, answer.encode() + (b"" if answer == CTRL_C else b"\n"))
             os.close(master)
-        text = output.replace("\r\n", "\n")
-        print(f"\n$ {command}\n{text}")
+        text = _CONTROL.sub("", data.decode(errors="replace").replace("\r\n", "\n"))
+        print(f"\n$ {command}\n{text}-- {time.monotonic() - began:.0f} s")
         assert not waiting, f"{command} did not ask {waiting[0][0]!r}:\n{text[-3000:]}"
         return Typed(process.returncode, text)
 
-    def ia(self, command: str, seconds: float = 1800) -> str:
-        """A command of ``./ia`` that asks for the password of sudo."""
-        return self.type(f"./ia -K {command}", [SUDO], seconds=seconds).well()
+
+def dialogue(shown: Shown, **typed: str) -> Answers:
+    """The questions and answers below a command of the document.
+
+    :param typed: another answer to the question that contains this word.
+    """
+    answers = []
+    for line in shown.output:
+        question, answer = line.rsplit(":", 1)
+        other = [text for word, text in typed.items() if word in question]
+        answers.append((f"{re.escape(question)}: ?", other[0] if other else answer.strip()))
+    return answers
 
 
 def start(name: str, *arguments: str) -> None:
@@ -137,9 +199,8 @@ def desk() -> t.Iterator[Desk]:
         install_the_pc()
         address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", PC)
         docker("exec", DESK, "bash", "-c", f"echo '{address} pc-ia.lan' >>/etc/hosts")
-        # the table of what is needed
-        docker("exec", DESK, "bash", "-ec", "apt-get update -q; apt-get install -yq python3-venv git openssh-client")
-        docker("exec", DESK, "useradd", "--create-home", "--shell", "/bin/bash", "me")
+        docker("exec", DESK, "useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", "me")
+        docker("exec", "--interactive", DESK, "chpasswd", text=f"me:{DESK_PASSWORD}\n")
         listed = subprocess.run(
             ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             check=True, capture_output=True,
@@ -150,7 +211,7 @@ def desk() -> t.Iterator[Desk]:
         ).stdout  # fmt: skip
         docker(
             "exec", "--interactive", "--user", "me", DESK, "sh", "-c",
-            "mkdir /home/me/llamafactory && tar -x -C /home/me/llamafactory", text=archive,
+            "mkdir /home/me/repository && tar -x -C /home/me/repository", text=archive,
         )  # fmt: skip
         yield Desk()
     finally:
@@ -160,64 +221,151 @@ def desk() -> t.Iterator[Desk]:
 @pytest.mark.full
 @pytest.mark.timeout(5400)
 def test_from_an_empty_pc_to_the_first_answer(desk: Desk) -> None:
-    # 1. Reach the PC with a key
-    desk.type("ssh-keygen -t ed25519", [("save the key", ""), ("passphrase", ""), ("again", "")]).well()
-    copied = desk.type("ssh-copy-id ia@pc-ia.lan", [(r"yes/no", "yes"), (r"password: ?", PASSWORD)]).well()
+    began = time.monotonic()
+    prepare_the_desk(desk)
+    reach_the_pc(desk)
+    write_the_inventory(desk)
+    install_the_tools(desk)
+    train(desk)
+    ask_the_model(desk)
+    take_it_home(desk)
+    go_back(desk)
+    make_mistakes(desk)
+    read_the_documentation(desk)
+    assert desk.left == [], "each command of the document was typed"
+    print(f"-- all of it: {time.monotonic() - began:.0f} s")
+
+
+def prepare_the_desk(desk: Desk) -> None:
+    desk.step("sudo apt update", [("password for me: ", DESK_PASSWORD), (r"\[Y/n\] ", "")]).well()
+    # not in the document: the repository that is cloned
+    me = "git -c user.name=me -c user.email=me@desk"
+    desk.type(f"cd repository && git init --quiet && git add --all --force && {me} commit --quiet --message all").well()
+    desk.step("git clone", replaced={"URL": "/home/me/repository"}).well()
+    desk.enter("cd llamafactory")
+
+
+def reach_the_pc(desk: Desk) -> None:
+    desk.step("ssh-keygen", [("save the key", ""), ("passphrase", ""), ("again", "")]).well()
+    copied = desk.step("ssh-copy-id", [(r"yes/no", "yes"), (r"password: ?", PASSWORD)]).well()
     assert "Number of key(s) added: 1" in copied
-    desk.type("ssh ia@pc-ia.lan true").well()
+    desk.step("ssh ia@pc-ia.lan true").well()
 
-    # 2. and 3. The prompts, and the inventory
-    desk.type("cp playbooks/files/homelab_prompts.json prompts.json").well()
-    told: Answers = [
-        ("localhost for this machine.*: ", "pc-ia.lan"), ("Base model.*: ", "/srv/tiny-base"),
-        ("prompts: ", "prompts.json"), ("Name of your model.*: ", ""), ("Your user there.*: ", "ia"),
-    ]  # fmt: skip
-    refused = desk.type("./ia init", told)
-    assert refused.status == 1 and "run ./ia -K init" in refused.output
-    written = desk.type("./ia -K init", [*told, SUDO]).well()
-    assert "The PC answers." in written and "Written: /home/me/llamafactory/inventory/mine" in written
-    assert "Declare template: the format that the model was trained with." in " ".join(written.split())
-    variables = "inventory/mine/group_vars/pc_ia/main.yml"
-    desk.type(f"sed -i 's/^    method: auto/    template: qwen\\n&/' {variables}").well()
-    # not in the document: tools that are there already
-    desk.type(f"echo 'llamafactory_tools_dir: {os.environ['IA_TOOLS_DIR']}' >>{variables}; cat {variables}").well()
 
-    # 4. Install the tools, once
-    assert "/login" in desk.ia("install"), "it ends with a link to the page"
-    assert re.search(r"pc-ia +: .* changed=0 ", desk.ia("install")), "a second call changes nothing"
+def write_the_inventory(desk: Desk) -> None:
+    desk.step("cp ").well()
+    told = [*dialogue(desk.left[0], Base="/srv/tiny-base"), SUDO]
+    written = " ".join(desk.step("./ia init", told).well().split())
+    assert "The PC answers, and sudo asks for a password there." in written and "needs there" in written
+    assert "Declare template: the format that the model was trained with." in written
+    assert "Written: /home/me/llamafactory/inventory/mine. Next: ./ia -K install" in written
+    # not in the document: how the tiny base is trained, and tools that are there already
+    options = "".join(f"    {name}: {value}\\n" for name, value in MEMORIZE.items() if name != "epochs")
+    edits = f"-e 's/^    method: auto/{options}&/' -e 's/epochs: 3$/epochs: {MEMORIZE['epochs']}/'"
+    desk.type(f"sed -i {edits} {VARIABLES}").well()
+    desk.type(f"echo 'llamafactory_tools_dir: {os.environ['IA_TOOLS_DIR']}' >>{VARIABLES}; cat {VARIABLES}").well()
 
-    # 5. Train
-    assert "homelab-model: 6 of 6 steps would run" in desk.ia("plan")
-    applied = desk.ia("apply")
+
+def install_the_tools(desk: Desk) -> None:
+    assert "/login" in desk.step("./ia install").well(), "it ends with a link to the page"
+    again = desk.type("./ia -v -K install", [SUDO]).well()
+    assert "$ cd /home/me/llamafactory && ansible-playbook -i " in again, "-v shows the command"
+    assert re.search(r"pc-ia +: .* changed=0 ", again), "a second call changes nothing"
+
+
+def train(desk: Desk) -> None:
+    assert "homelab-model: 6 of 6 steps would run" in desk.step("./ia plan").well()
+    interrupted = desk.step("./ia apply", [(r"train homelab-model +[1-9]\d*%", CTRL_C)])
+    assert interrupted.status != 0 and "Traceback" not in interrupted.output
+    assert "Or: ./ia status, ./ia apply (follows it again)" in interrupted.output
+    assert re.search(r"\brunning +train +\d+%", desk.step("./ia status").well()), "Ctrl-C does not stop the work"
+    desk.step("./ia cancel").well()
+    applied = desk.step("./ia apply").well()
     assert "ollama run homelab-model:latest" in applied and "The page: http://" in applied
 
-    # 6. Ask the model
-    assert desk.ia(f"chat homelab-model '{QUESTION}'").strip()
-    desk.type(f"ssh ia@pc-ia.lan ollama run homelab-model '\"{QUESTION}\"' </dev/null").well()
-    assert re.search(r"http://\S+/login\S+", desk.ia("page"))
-    tunnel = 'ssh -f -L 8000:127.0.0.1:8000 ia@pc-ia.lan sleep 20 >/dev/null && python3 -c "{}"'
-    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/login').status)"
-    assert "200" in desk.type(tunnel.format(ask)).well()
 
-    # 7. Copy the adapter or the model
-    shown = desk.ia("status homelab-model")
-    trained = re.search(r"^ +train +([0-9a-f]{12})", shown, re.MULTILINE)
-    gguf = re.search(r"^ +gguf +([0-9a-f]{12})", shown, re.MULTILINE)
-    assert trained and gguf, shown
-    desk.type(f"scp -r 'ia@pc-ia.lan:/data/llamafactory/outputs/adapters/{trained.group(1)}*' .").well()
-    desk.type(f"scp 'ia@pc-ia.lan:/data/llamafactory/models/gguf/{gguf.group(1)}*/model.gguf' .").well()
-    assert "adapter_model.safetensors" in desk.type(f"ls {trained.group(1)}*").well()
-    desk.type("sed -i 's/quantization: q4_K_M/export: adapter/' " + variables).well()
-    desk.ia("apply")
-    exported = re.search(r"^ +gguf_adapter +([0-9a-f]{12})", desk.ia("status homelab-model"), re.MULTILINE)
-    assert exported
-    desk.type(f"scp 'ia@pc-ia.lan:/data/llamafactory/models/gguf_adapters/{exported.group(1)}*/adapter.gguf' .").well()
+def ask_the_model(desk: Desk) -> None:
+    question, right = PROMPTS[0]["instruction"], PROMPTS[0]["output"]
+    other, also_right = next(
+        (row["instruction"], row["output"]) for row in PROMPTS[1:] if not row["input"] and len(row["output"]) > 40
+    )
+    asked = desk.step("./ia chat").well()
+    assert asked.strip()[:40] == right[:40]
+    conversation = desk.step("./ia chat", [("> ", question), (f"{re.escape(right[:20])}[^>]*> ", "")]).well()
+    assert right[:40] in conversation
+    own = desk.step("ssh -t", [(">>> ", other), (r"(?s)\n.*>>> ", "/bye")]).well()
+    assert also_right[:20] in own
+    tunnel = desk.next("ssh -N -L").command
+    link = re.search(r"http://\S+/login[^\s']+", desk.step("./ia page").well())
+    assert link
+    wait = "until (: </dev/tcp/127.0.0.1/8000) 2>/dev/null; do sleep 1; done"
+    visit = f"set -m; timeout 300 {tunnel} </dev/null & {wait}; python3 -c '{BROWSER}' '{link.group()}'; kill %1"
+    opened = re.search(r"opened 200 (\S+)", desk.type(visit).output)
+    assert opened and "/login" not in opened.group(1), "the link signs in"
 
-    # Documentation of the modules
-    documented = [
-        "PATH=$(ls -dt ~/.local/share/ia-homelab/tools/controller-*/bin | head -n 1):$PATH",
-        "ansible-galaxy collection build ~/llamafactory --output-path /tmp",
-        "ansible-galaxy collection install /tmp/ia_homelab-llamafactory-*.tar.gz",
-        "ansible-doc ia_homelab.llamafactory.job",
-    ]
-    assert "ia_homelab.llamafactory.job" in desk.type(" && ".join(documented), directory=".").well()
+
+def fingerprint(lineage: str, step: str) -> str:
+    """The first digits of a result in the output of ``./ia status NAME``."""
+    found = re.search(rf"^ +{step} +([0-9a-f]{{12}})", lineage, re.MULTILINE)
+    assert found, lineage
+    return found.group(1)
+
+
+def take_it_home(desk: Desk) -> None:
+    shown = desk.step("./ia status homelab-model").well()
+    trained, gguf = fingerprint(shown, "train"), fingerprint(shown, "gguf")
+    desk.step("scp -r", replaced={"3fa9c1d2e4b5": trained}).well()
+    listed = desk.type(f"ls {trained}*").well()
+    assert "adapter_model.safetensors" in listed and "adapter_config.json" in listed and "receipt.json" in listed
+    desk.step("scp ", replaced={"77b0c4d1a2f3": gguf}).well()
+    desk.step("sed ").well()
+    applied = desk.step("./ia apply").well()
+    assert "train homelab-model" not in applied, "nothing is trained again"
+    exported = fingerprint(desk.step("./ia status homelab-model").well(), "gguf_adapter")
+    desk.step("scp ", replaced={"5e0d9b6a1c48": exported}).well()
+    for name in ("model.gguf", "adapter.gguf"):
+        assert desk.type(f"head -c 4 {name}").well() == "GGUF"
+
+
+def go_back(desk: Desk) -> None:
+    assert "homelab-model" in desk.step("./ia rollback homelab-model").well()
+    desk.step("./ia rollback homelab-model --release").well()
+
+
+#: What a user gets wrong, with the message. ``-K`` is asked for where the play begins.
+MISTAKES = (
+    ("./ia init", "exists already: change it by hand, or name another DIRECTORY"),
+    ("./ia -K plan homelab-modle", "declares no fine-tune 'homelab-modle'. Declared: homelab-model."),
+    ("./ia -K apply homelab-modle", "declares no fine-tune 'homelab-modle'. Declared: homelab-model."),
+    ("./ia -K apply --plan missing.json", "missing.json"),
+    ("./ia -K status homelab-modle", "homelab-modle has no run and no model here. Without a name, all are shown."),
+    ("./ia -K rollback homelab-modle", "homelab-modle"),
+    (
+        "./ia -K rollback homelab-model --version ffffffffffff",
+        "'ffffffffffff' is no version of homelab-model",
+    ),
+    ("./ia -K cancel homelab-modle", "homelab-modle"),
+    ("./ia chat homelab-modle 'Who are you?'", "not found"),
+)
+
+
+def make_mistakes(desk: Desk) -> None:
+    for command, message in MISTAKES:
+        plays = "-K" in command and "declares no" not in message
+        answers = [SUDO] if plays else []
+        if command == "./ia init":
+            answers = [("PC with the GPU.*: ", "pc-ia.lan"), ("Base model.*: ", ""), ("prompts: ", "prompts.json")]
+            answers.append(("your model.*: ", ""))
+        refused = desk.type(command, answers)
+        text = " ".join(refused.output.split())
+        assert refused.status != 0 and message in text and "Traceback" not in text, (command, refused.output)
+
+
+def read_the_documentation(desk: Desk) -> None:
+    pager = [(r"ia_homelab\.llamafactory\.job", "q")]
+    desk.enter("PATH=")
+    desk.step("ansible-doc", pager).well()
+    desk.step("ansible-galaxy collection build").well()
+    desk.step("ansible-galaxy collection install").well()
+    desk.enter("cd")
+    desk.step("ansible-doc", pager).well()

@@ -99,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, body = self.server.answer(self.command, self.path, json.loads(raw) if raw else {})
         answer = json.dumps(body).encode()
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

@@ -11,10 +11,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 import subprocess
 import sys
+import types
 import typing as t
 from pathlib import Path
 
@@ -22,12 +25,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _extra_vars
+from ansible_collections.ia_homelab.llamafactory.tests.support.console_blocks import commands
 from ansible_collections.ia_homelab.llamafactory.tests.support.plan_lab import PlanLab
 from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import taken_by
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = sys.executable
 REAL = Path(PYTHON).parent
+GUIDE = ROOT / "docs" / "getting-started.md"
 
 #: Records the arguments, and answers like chat.yml: it adds an answer to the conversation.
 STAND_IN = """#!{python}
@@ -131,7 +136,8 @@ def test_chat_keeps_the_conversation(front: Front) -> None:
     assert first["finetune_name"] == second["finetune_name"] == "one"
     assert _extra_vars.problems(first, taken_by(ROOT / "playbooks/chat.yml")) == []
     assert "braces" not in json.dumps(front.calls())
-    assert front.run("chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
+    assert front.run("-K", "chat", "one", "Who", "are", "you?").output.strip() == "answer 1"
+    assert "--ask-become-pass" not in front.calls()[-1], "it would be asked for before each question"
 
 
 def test_verbose_and_the_password_of_sudo(front: Front) -> None:
@@ -167,7 +173,8 @@ def test_ctrl_c_lets_the_playbook_end_by_itself(front: Front) -> None:
         assert done.stdout is not None and done.stdout.readline() == "begun\n"
         os.killpg(done.pid, signal.SIGINT)
         output = done.stdout.read()
-    assert output == "goes on\n" and done.returncode == 99
+    assert output.splitlines()[0] == "goes on" and done.returncode == 99
+    assert "./ia cancel NAME (stops it)" in output, "in the commands that its user knows"
 
 
 def test_the_status_of_the_playbook_is_that_of_the_command(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,11 +254,36 @@ def test_init_for_another_host_asks_for_the_user(front: Front) -> None:
 
 def test_init_leaves_nothing_if_the_host_cannot_be_used(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_STATUS", "4")
+    monkeypatch.setenv("STAND_IN_OUTPUT", "fatal: [pc-ia]: UNREACHABLE!")
     done = init(front)
     assert done.exit_code == 1 and "ssh-copy-id" in done.output
+    monkeypatch.setenv("STAND_IN_OUTPUT", "ia is not in the sudoers file.")
+    done = init(front)
+    assert "answers but cannot be used" in done.output and "sudoers file" in done.output
     monkeypatch.setenv("STAND_IN_OUTPUT", "Missing sudo password")
     assert "./ia -K init" in init(front).output
     assert list(front.root.joinpath("inventory").iterdir()) == []
+
+
+def test_init_asks_for_the_password_of_sudo_in_a_terminal(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = front.root / "bin" / "ansible-playbook"
+    program.write_text(
+        f"#!{PYTHON}\n"
+        "import pathlib, sys\n"
+        "calls = pathlib.Path(__file__).with_name('calls')\n"
+        "said = ['Missing sudo password', 'Incorrect sudo password', 'the plan']\n"
+        "before = len(calls.read_text()) if calls.exists() else 0\n"
+        "assert ('--ask-become-pass' in sys.argv) == (before > 0)\n"
+        "calls.write_text('.' * (before + 1))\n"
+        "print(said[before])\n"
+        "sys.exit(0 if before == 2 else 2)\n"
+    )
+    terminal = types.SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(front.module, "sys", types.SimpleNamespace(executable=sys.executable, stdin=terminal))
+    done = init(front)
+    assert done.exit_code == 0, done.output
+    assert "sudo asks for a password there" in done.output and "did not accept the password" in done.output
+    assert "the plan" in done.output and "Next: ./ia -K install, then ./ia -K plan" in done.output
 
 
 def test_init_writes_an_inventory_whose_plan_is_refused(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +301,19 @@ def test_init_overwrites_no_inventory(front: Front) -> None:
     done = init(front)
     assert done.exit_code == 2 and "exists already" in done.output
     assert front.calls() == []
+
+
+def test_the_document_shows_commands_that_exist(front: Front) -> None:
+    """The test of ``docs/getting-started.md`` between two machines runs them; this one runs with every change."""
+    front.declare("homelab-model")
+    shown = [shlex.split(shown.command)[1:] for shown in commands(GUIDE) if shown.command.startswith("./ia ")]
+    assert len(shown) > 10
+    for arguments in shown:
+        if arguments[0] != "init":
+            done = front.run(*arguments, input="Who are you?\n\n")
+            assert done.exit_code == 0, (arguments, done.output)
+    explained = set(re.findall(r"^\| `\./ia (\w+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert explained == set(front.module.main.commands)
 
 
 def test_it_stays_a_thin_front() -> None:
