@@ -27,12 +27,17 @@ _JOB = "ia_homelab.llamafactory.job"
 _SHORTEST_SECONDS = 1.0
 _LONGEST_SECONDS = 10.0
 
+#: Seconds after which a step is named that has nothing to say of its progress: a shorter one needs no line.
+_SILENT_SECONDS = 5.0
+
 #: Seconds for which a task follows runs of which it cannot be determined whether they are complete. They stay queued.
 _UNDETERMINED_SECONDS = 120.0
 
 
 class ProgressPrinter:
     """Prints a progress line on a new step, on every tenth percent, and at least every ten seconds.
+
+    A step without progress to tell is named only once it has taken some seconds.
 
     :param host: inventory name of the host.
     :param write: function that receives each line.
@@ -47,6 +52,7 @@ class ProgressPrinter:
         self._percent = -100
         self._at = float("-inf")
         self._text = ""
+        self._silent: tuple[str, float] = ("", 0.0)
 
     def show(self, view: t.Mapping[str, t.Any]) -> None:
         """Print a line about a run if one is due."""
@@ -60,6 +66,11 @@ class ProgressPrinter:
         if not new_label and percent // 10 == self._percent // 10 and age < _LONGEST_SECONDS:
             return
         text = self._line(view, label, progress)
+        if view["current"] and not view.get("waiting_for") and not progress.describe():
+            if self._silent[0] != label:
+                self._silent = (label, self._now())
+            if self._now() - self._silent[1] < _SILENT_SECONDS:
+                return
         if text == self._text and age < 6 * _LONGEST_SECONDS:
             return
         self._label, self._percent, self._at, self._text = label, percent, self._now(), text
@@ -102,6 +113,9 @@ class FollowAction(ActionBase):
         wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
         wait = wait and not self._task.check_mode
         runs = args.get("runs")
+        if runs is not None and not runs and not any(args.get(name) for name in ("finetunes", "name", "run")):
+            result.update(changed=False, runs=[], steps=[])
+            return result
         if runs is not None and not wait and args.get("state") not in self._NOT_FOLLOWED:
             result.update(self._call(_JOB, {**self._passed_runs(args, runs), "wait": False}, task_vars))
             return result
@@ -137,6 +151,7 @@ class FollowAction(ActionBase):
         began = time.monotonic()
         deadline = began + float(args["timeout"]) if args.get("timeout") else None
         followed: list[str] = []
+        kinds = self._passed_runs(args, runs)["kinds"]
         determined_at = began
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
@@ -146,7 +161,8 @@ class FollowAction(ActionBase):
             runs = answer["runs"]
             waiting = [run for run in runs if run["waiting"]]
             for view in waiting[:1] or [run for run in runs if run["id"] in followed]:
-                printer.show(view)
+                if waiting or not args.get("runs") or _is_at(view, kinds):
+                    printer.show(view)
                 followed = [view["id"]]
             if not waiting:
                 return answer
@@ -168,3 +184,8 @@ class FollowAction(ActionBase):
                     "msg": f"{waiting[0]['name']}: still at {waiting[0]['current'] or waiting[0]['state']}. The run "
                     "continues: apply again to attach to it.",
                 }
+
+
+def _is_at(view: t.Mapping[str, t.Any], kinds: t.Sequence[str]) -> bool:
+    """Whether a run is at a step of these kinds. The line of another step belongs to another task."""
+    return any(step["label"] == view["current"] and step["kind"] in kinds for step in view.get("steps") or [])

@@ -34,8 +34,16 @@ class Screen:
 
 def test_a_line_for_each_step_even_at_once() -> None:
     screen = Screen()
-    assert screen.show(0) == ["[pc-ia] train m"]
-    assert screen.show(0, label="merge") == ["[pc-ia] merge m"]
+    assert screen.show(0, note="loading") == ["[pc-ia] train m  loading"]
+    assert screen.show(0, label="merge", note="loading") == ["[pc-ia] merge m  loading"]
+
+
+def test_a_step_without_progress_is_named_once_it_takes_long() -> None:
+    screen = Screen()
+    assert screen.show(0) == [] and screen.show(4) == []
+    assert screen.show(0, label="merge") == [] and screen.show(4.9, label="merge") == []
+    assert screen.show(0.2, label="merge") == ["[pc-ia] merge m"]
+    assert screen.show(1, label="merge") == []
 
 
 def test_a_line_for_each_tenth_percent_and_not_between() -> None:
@@ -115,7 +123,7 @@ def test_a_run_is_started_and_followed_to_its_end(shown: list[str]) -> None:
         {"data_dir": "/d", "adapter": "a"},
         [
             {"changed": True, "runs": [run_view("m", True)]},
-            {"changed": True, "runs": [run_view("m", True)]},
+            {"changed": True, "runs": [run_view("m", True, progress={"note": "loading"})]},
             {"changed": True, "runs": [run_view("m", False, state="succeeded", current="")], "results": 1},
         ],
     )
@@ -126,7 +134,28 @@ def test_a_run_is_started_and_followed_to_its_end(shown: list[str]) -> None:
     followed = action.calls[1][1]
     assert followed["kinds"] == ["train", "train_node"] and followed["data_dir"] == "/d"
     assert 1.0 <= followed["timeout"] <= 10.0
-    assert shown == ["[pc-ia] train m True", "[pc-ia] succeeded m True"], "on standard error, and the end too"
+    assert shown == ["[pc-ia] train m  loading True", "[pc-ia] succeeded m True"], "on standard error, and the end too"
+
+
+def test_the_line_of_a_step_belongs_to_its_own_task(shown: list[str]) -> None:
+    steps = [{"label": "train", "kind": "train"}, {"label": "gguf-f16", "kind": "gguf"}]
+    begun = run_view("m", True, steps=steps, progress={"note": "loading"})
+    over = run_view("m", False, steps=steps, progress={"note": "reading"}, current="gguf-f16")
+    answers = [{"changed": True, "runs": [begun]}, {"changed": True, "runs": [over]}]
+    action = Action("train", {"data_dir": "/d", "runs": [begun]}, answers)
+    assert action.run(None, {"inventory_hostname": "pc-ia"})["changed"]
+    assert shown == ["[pc-ia] train m  loading True"]
+
+
+@pytest.mark.parametrize("module", ["base", "train", "job"])
+def test_without_runs_no_host_is_contacted(shown: list[str], module: str) -> None:
+    action = Action(module, {"data_dir": "/d", "runs": []}, [])
+    assert action.run(None, {}) == {"changed": False, "runs": [], "steps": []} and action.calls == []
+
+
+def test_a_submission_of_nothing_is_no_task_without_runs(shown: list[str]) -> None:
+    action = Action("job", {"data_dir": "/d", "finetunes": []}, [{"changed": False, "runs": []}])
+    assert action.run(None, {})["changed"] is False and len(action.calls) == 1
 
 
 def test_runs_of_an_earlier_task_are_only_followed(shown: list[str]) -> None:
