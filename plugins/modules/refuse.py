@@ -9,8 +9,8 @@ module: refuse
 short_description: Fail with the problems that were found
 version_added: 0.1.0
 description:
-  - Fails if one of O(problems) is not empty. One task checks several conditions, none of which is printed as skipped, and
-    all that is wrong is one message.
+  - Fails if one of O(problems) is not empty. One task checks several conditions, none of which is printed as skipped,
+    and all that is wrong is one message.
 options:
   problems:
     description:

@@ -280,6 +280,27 @@ def test_apply_ends_with_a_table(installed: Installed) -> None:
 
 
 @pytest.mark.full
+def test_no_playbook_prints_that_a_task_was_skipped(installed: Installed) -> None:
+    installed.play().well()
+    question = json.dumps({"finetune_question": "Bonjour ?"})
+    kept = installed.lab.root / "kept.json"
+    kept.write_text(json.dumps([{"role": "user", "content": "Bonjour ?"}]))
+    name = ("-e", "finetune_name=lab-model")
+    lines(installed.play(playbook="plan").well(), PLAN)
+    lines(installed.play("-e", f"finetune_plan_file={installed.lab.root}/plan.json", playbook="plan").well(), PLAN)
+    lines(installed.play(playbook="status").well(), SCREEN)
+    lines(installed.play(*name, "-e", question, playbook="chat").well(), SCREEN)
+    lines(installed.play(*name, "-e", f"finetune_conversation={kept}", playbook="chat").well(), SCREEN)
+    assert [message["role"] for message in json.loads(kept.read_text())] == ["user", "assistant"]
+    lines(installed.play(*name, playbook="cancel").well(), 20)
+    tools = [{"name": "homelab", "src": str(ROOT / "playbooks" / "files" / "tools" / "homelab.json")}]
+    lines(installed.play(playbook="tools", finetune_tools=tools).well(), 20)
+    one_message(installed.play(playbook="tools"), 12, "finetune_tools declares no tools of pc-ia")
+    one_message(installed.play(playbook="page"), 12, "The training service is not installed on pc-ia")
+    one_message(installed.play(*name, playbook="rollback"), 12, "it has had no other version")
+
+
+@pytest.mark.full
 def test_shut_gate_fails_the_promotion_alone(installed: Installed) -> None:
     played = installed.play(finetunes=installed.finetune(**UNKNOWN))
     assert played.status != 0
