@@ -21,7 +21,8 @@ def play(root: Path, **options: t.Any) -> tuple[int, str]:
 
 
 def test_empty_problems_are_none_and_the_others_are_one_failure(tmp_path: Path) -> None:
-    status, output = play(tmp_path, problems=["{{ '' if port > 1023 else 'The port is ' ~ port ~ '.' }}", " ", "Second."])
+    conditional = "{{ '' if port > 1023 else 'The port is ' ~ port ~ '.' }}"
+    status, output = play(tmp_path, problems=[conditional, " ", "Second."])
     assert status != 0 and output.count("The port is 80.") == 1 and output.count("Second.") == 1, output
     assert "[ERROR]" not in output and output.count("fatal: ") == 1
 
