@@ -24,8 +24,11 @@ from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _ou
 display = Display()
 
 _JOB = "ia_homelab.llamafactory.job"
-_SHORTEST_SECONDS = 1.0
-_LONGEST_SECONDS = 10.0
+#: Seconds of one call of the module ``job``.
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1.0, 10.0
+
+#: Seconds between two lines of a step: after the first one, and at most.
+_FIRST_PAUSE, _LAST_PAUSE = 10.0, 1800.0
 
 #: Seconds after which a step is named that has nothing to say of its progress: a shorter one needs no line.
 _SILENT_SECONDS = 5.0
@@ -35,9 +38,10 @@ _UNDETERMINED_SECONDS = 120.0
 
 
 class ProgressPrinter:
-    """Prints a progress line on a new step, on every tenth percent, and at least every ten seconds.
+    """Prints a progress line on a new step and after 10, 20, 40 … seconds, at last every half hour.
 
-    A step without progress to tell is named only once it has taken some seconds.
+    So a step has few lines, however long it takes. One without progress to tell is named only once it has taken some
+    seconds. The same line is printed again after six times as long.
 
     :param host: inventory name of the host.
     :param write: function that receives each line.
@@ -49,8 +53,8 @@ class ProgressPrinter:
         self._write = write
         self._now = now
         self._label = ""
-        self._percent = -100
         self._at = float("-inf")
+        self._pause = _FIRST_PAUSE
         self._text = ""
         self._silent: tuple[str, float] = ("", 0.0)
 
@@ -58,12 +62,9 @@ class ProgressPrinter:
         """Print a line about a run if one is due."""
         progress = Progress.from_dict(view.get("progress") or {})
         label = view["current"] or view["state"]
-        percent = progress.percent if progress.percent is not None else -1
+        is_new = label != self._label
         age = self._now() - self._at
-        new_label = label != self._label
-        if not new_label and age < _SHORTEST_SECONDS:
-            return
-        if not new_label and percent // 10 == self._percent // 10 and age < _LONGEST_SECONDS:
+        if not is_new and age < self._pause:
             return
         text = self._line(view, label, progress)
         if view["current"] and not view.get("waiting_for") and not progress.describe():
@@ -71,9 +72,10 @@ class ProgressPrinter:
                 self._silent = (label, self._now())
             if self._now() - self._silent[1] < _SILENT_SECONDS:
                 return
-        if text == self._text and age < 6 * _LONGEST_SECONDS:
+        if text == self._text and age < 6 * self._pause:
             return
-        self._label, self._percent, self._at, self._text = label, percent, self._now(), text
+        self._pause = _FIRST_PAUSE if is_new else min(2 * self._pause, _LAST_PAUSE)
+        self._label, self._at, self._text = label, self._now(), text
         self._write(text)
 
     def _line(self, view: t.Mapping[str, t.Any], label: str, progress: Progress) -> str:

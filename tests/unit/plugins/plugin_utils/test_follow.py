@@ -46,27 +46,28 @@ def test_a_step_without_progress_is_named_once_it_takes_long() -> None:
     assert screen.show(1, label="merge") == []
 
 
-def test_a_line_for_each_tenth_percent_and_not_between() -> None:
+def test_a_step_has_few_lines_however_long_it_takes() -> None:
     screen = Screen()
-    assert screen.show(0, current=0, total=100) == ["[pc-ia] train m  0%  step 0/100"]
-    assert screen.show(2, current=9, total=100) == []
-    assert screen.show(2, current=10, total=100) == ["[pc-ia] train m  10%  step 10/100"]
-    assert screen.show(0.9, current=20, total=100) == [], "not twice within a second"
-    assert screen.show(0.2, current=20, total=100) == ["[pc-ia] train m  20%  step 20/100"]
+    written = [screen.time for step in range(8 * 3600) if screen.show(1, current=step, total=8 * 3600)]
+    assert written[:6] == [1.0, 11.0, 31.0, 71.0, 151.0, 311.0]
+    assert len(written) < 25, "in eight hours"
+    assert max(later - earlier for earlier, later in zip(written, written[1:])) == 1800.0
 
 
-def test_a_line_every_ten_seconds_if_there_is_news() -> None:
+def test_a_new_step_begins_with_short_pauses() -> None:
     screen = Screen()
-    screen.show(0, current=1, total=100)
-    assert screen.show(9.9, current=2, total=100) == []
-    assert screen.show(0.2, current=3, total=100) == ["[pc-ia] train m  3%  step 3/100"]
+    for step in range(100):
+        screen.show(1, current=step, total=100)
+    assert screen.show(0, label="merge", current=1, total=9) == ["[pc-ia] merge m  11%  step 1/9"]
+    assert screen.show(9.9, label="merge", current=2, total=9) == []
+    assert screen.show(0.2, label="merge", current=3, total=9) == ["[pc-ia] merge m  33%  step 3/9"]
 
 
-def test_the_same_line_is_repeated_once_a_minute() -> None:
+def test_the_same_line_is_repeated_seldom() -> None:
     screen = Screen()
     screen.show(0, note="loading")
-    written = [screen.time for _attempt in range(30) if screen.show(5, note="loading")]
-    assert written == [60.0, 120.0]
+    written = [screen.time for _attempt in range(100) if screen.show(5, note="loading")]
+    assert written == [60.0, 180.0, 420.0]
 
 
 def test_what_a_run_waits_for_is_shown_instead_of_progress() -> None:
