@@ -24,15 +24,24 @@ from ansible_collections.ia_homelab.llamafactory.plugins.plugin_utils import _ou
 display = Display()
 
 _JOB = "ia_homelab.llamafactory.job"
-_SHORTEST_SECONDS = 1.0
-_LONGEST_SECONDS = 10.0
+#: Seconds of one call of the module ``job``.
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 1.0, 10.0
+
+#: Seconds between two lines of a step: after the first one, and at most.
+_FIRST_PAUSE, _LAST_PAUSE = 10.0, 1800.0
+
+#: Seconds after which a step is named that has nothing to say of its progress: a shorter one needs no line.
+_SILENT_SECONDS = 5.0
 
 #: Seconds for which a task follows runs of which it cannot be determined whether they are complete. They stay queued.
 _UNDETERMINED_SECONDS = 120.0
 
 
 class ProgressPrinter:
-    """Prints a progress line on a new step, on every tenth percent, and at least every ten seconds.
+    """Prints a progress line on a new step and after 10, 20, 40 … seconds, at last every half hour.
+
+    So a step has few lines, however long it takes. One without progress to tell is named only once it has taken some
+    seconds. The same line is printed again after six times as long.
 
     :param host: inventory name of the host.
     :param write: function that receives each line.
@@ -44,25 +53,29 @@ class ProgressPrinter:
         self._write = write
         self._now = now
         self._label = ""
-        self._percent = -100
         self._at = float("-inf")
+        self._pause = _FIRST_PAUSE
         self._text = ""
+        self._silent: tuple[str, float] = ("", 0.0)
 
     def show(self, view: t.Mapping[str, t.Any]) -> None:
         """Print a line about a run if one is due."""
         progress = Progress.from_dict(view.get("progress") or {})
         label = view["current"] or view["state"]
-        percent = progress.percent if progress.percent is not None else -1
+        is_new = label != self._label
         age = self._now() - self._at
-        new_label = label != self._label
-        if not new_label and age < _SHORTEST_SECONDS:
-            return
-        if not new_label and percent // 10 == self._percent // 10 and age < _LONGEST_SECONDS:
+        if not is_new and age < self._pause:
             return
         text = self._line(view, label, progress)
-        if text == self._text and age < 6 * _LONGEST_SECONDS:
+        if view["current"] and not view.get("waiting_for") and not progress.describe():
+            if self._silent[0] != label:
+                self._silent = (label, self._now())
+            if self._now() - self._silent[1] < _SILENT_SECONDS:
+                return
+        if text == self._text and age < 6 * self._pause:
             return
-        self._label, self._percent, self._at, self._text = label, percent, self._now(), text
+        self._pause = _FIRST_PAUSE if is_new else min(2 * self._pause, _LAST_PAUSE)
+        self._label, self._at, self._text = label, self._now(), text
         self._write(text)
 
     def _line(self, view: t.Mapping[str, t.Any], label: str, progress: Progress) -> str:
@@ -102,6 +115,9 @@ class FollowAction(ActionBase):
         wait = boolean(args.pop("wait", True)) and args.get("state") not in self._NOT_FOLLOWED
         wait = wait and not self._task.check_mode
         runs = args.get("runs")
+        if runs is not None and not runs and not any(args.get(name) for name in ("finetunes", "name", "run")):
+            result.update(changed=False, runs=[], steps=[])
+            return result
         if runs is not None and not wait and args.get("state") not in self._NOT_FOLLOWED:
             result.update(self._call(_JOB, {**self._passed_runs(args, runs), "wait": False}, task_vars))
             return result
@@ -137,6 +153,7 @@ class FollowAction(ActionBase):
         began = time.monotonic()
         deadline = began + float(args["timeout"]) if args.get("timeout") else None
         followed: list[str] = []
+        kinds = self._passed_runs(args, runs)["kinds"]
         determined_at = began
         while True:
             slice_seconds = min(_LONGEST_SECONDS, _SHORTEST_SECONDS + (time.monotonic() - began) / 4)
@@ -146,7 +163,8 @@ class FollowAction(ActionBase):
             runs = answer["runs"]
             waiting = [run for run in runs if run["waiting"]]
             for view in waiting[:1] or [run for run in runs if run["id"] in followed]:
-                printer.show(view)
+                if waiting or not args.get("runs") or _is_at(view, kinds):
+                    printer.show(view)
                 followed = [view["id"]]
             if not waiting:
                 return answer
@@ -168,3 +186,8 @@ class FollowAction(ActionBase):
                     "msg": f"{waiting[0]['name']}: still at {waiting[0]['current'] or waiting[0]['state']}. The run "
                     "continues: apply again to attach to it.",
                 }
+
+
+def _is_at(view: t.Mapping[str, t.Any], kinds: t.Sequence[str]) -> bool:
+    """Whether a run is at a step of these kinds. The line of another step belongs to another task."""
+    return any(step["label"] == view["current"] and step["kind"] in kinds for step in view.get("steps") or [])

@@ -43,9 +43,7 @@ MAKING = [
     "Plan, publish the datasets and submit",
     "Fetch the base models",
     "Train",
-    "Merge the adapters into their bases",
-    "Convert to GGUF and quantize",
-    "Register in Ollama",
+    "Merge, convert to GGUF and register in Ollama",
 ]
 STEPS = ["base", "train", "merge", "gguf-f16", "gguf-q4_K_M", "register-q4_K_M"]
 LATEST = "lab-model:latest"
@@ -219,10 +217,10 @@ def test_check_mode_writes_nothing_and_predicts_changes(workspace: Workspace, wh
         lab.declared["finetunes"] = [{**lab.declared["finetunes"][0], "learning_rate": 2e-4}]
     elif what == "system":
         more = {"finetunes": [{**lab.declared["finetunes"][0], "system": "Tu réponds en vers."}]}
-        expected = [MAKING[0], MAKING[5]]
+        expected = [MAKING[0], MAKING[3]]
     elif what == "drift":
         lab.ollama.delete(LATEST)
-        expected = [MAKING[0], MAKING[5]]
+        expected = [MAKING[0], MAKING[3]]
     before = snapshot(workspace)
     checked = workspace.play("--check", "--diff", **more).well()
     assert snapshot(workspace) == before
@@ -307,7 +305,7 @@ def test_rollback_hold_and_release(workspace: Workspace) -> None:
     assert f"{lab.prompts.name}@{workspace.commit[:10]}+" in made_from and f"{REPOSITORY}@" in made_from
 
     assert back("-e", "finetune_release=true").recap["changed"] == 1 and lab.tags()[LATEST] == lab.tags()[other]
-    assert workspace.play().well().changed == [MAKING[0], MAKING[5]]
+    assert workspace.play().well().changed == [MAKING[0], MAKING[3]]
     assert lab.tags()[LATEST] == lab.tags()[declared]
 
 

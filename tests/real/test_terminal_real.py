@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How much the plays print, with the default callback and from an installed collection, as a user has it.
 
-The numbers are upper bounds: a terminal has some 50 lines, and an apply is read while it runs.
+The numbers are upper bounds: a plan, an apply and each failure fit on a screen. No play prints that a task was skipped.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ansible_collections.ia_homelab.llamafactory.tests.support.play_lab import (
     make_tiny_base,
 )
 
-#: Lines that Ansible prints around what a play says: its head, the names of the tasks, the recap.
-FIXED = 16
+#: Lines that a screen has, and that a plan has with what Ansible prints around it: head, names of tasks, recap.
+SCREEN, PLAN = 43, 26
 UNKNOWN = {"gate": {"prompts": [{"prompt": "Bonjour ?", "contains": "no model would say that"}]}}
 
 
@@ -110,6 +110,7 @@ def lines(played: Played, at_most: int) -> list[str]:
     """The printed lines, of which there are not too many."""
     found = played.output.splitlines()
     assert len(found) <= at_most, f"{len(found)} lines:\n{played.output}"
+    assert not [line for line in found if line.startswith("skipping:")], played.output
     return found
 
 
@@ -162,7 +163,7 @@ def test_missing_plan_is_one_message(installed: Installed) -> None:
 
 def test_misspelled_option_is_one_message(installed: Installed) -> None:
     played = installed.play(finetunes=installed.finetune(epohcs=2))
-    one_message(played, FIXED + 4, "lab-model: There is no option 'epohcs' of a fine-tune. Did you mean epochs?")
+    one_message(played, 12, "lab-model: There is no option 'epohcs' of a fine-tune. Did you mean epochs?")
 
 
 def test_verbose_failure_has_its_details(installed: Installed) -> None:
@@ -175,12 +176,12 @@ def test_every_row_that_is_refused_is_in_one_message(installed: Installed) -> No
     bad = installed.lab.root / "bad.json"
     bad.write_text(json.dumps([{"instruction": "a"}, {"output": 3}]))
     played = installed.play(finetune_datasets=[{"name": "prompts", "src": str(bad)}])
-    one_message(played, FIXED + 4, "row 1, field output: it is missing", "Put it in quotes")
+    one_message(played, 12, "row 1, field output: it is missing", "Put it in quotes")
 
 
 def test_check_ends_with_the_plan(installed: Installed) -> None:
     played = installed.play("--check").well()
-    found = lines(played, FIXED + 22)
+    found = lines(played, PLAN)
     assert "lab-model: 6 of 6 steps would run: a new fine-tune" in found
     after = played.output.partition("In all: ")[2]
     assert "Train" not in after and not installed.lab.data.exists()
@@ -188,7 +189,7 @@ def test_check_ends_with_the_plan(installed: Installed) -> None:
 
 def test_steps_are_listed(installed: Installed) -> None:
     shown = installed.play("--list-tasks").well().output
-    for step in ("Fetch the base models", "Train", "Merge", "Convert to GGUF", "Register", "Promote"):
+    for step in ("Fetch the base models", "Train", "Merge, convert to GGUF and register in Ollama", "Promote"):
         assert f"finetune : {step}" in shown
 
 
@@ -211,7 +212,7 @@ def test_disk_that_is_too_small_is_one_message(installed: Installed) -> None:
     disk = installed.lab.root / "small"
     disk.mkdir()
     played = installed.play(within=[*on_disk("6m"), str(disk)], llamafactory_data_dir=str(disk / "data"))
-    one_message(played, FIXED + 26, "Make room on that filesystem")
+    one_message(played, SCREEN, "Make room on that filesystem")
 
 
 @pytest.mark.full
@@ -225,7 +226,7 @@ def test_disk_that_fills_up_is_one_message(installed: Installed) -> None:
     played = installed.play(
         within=[*on_disk("40m", f"{{ {fill}; }} >/dev/null 2>&1"), str(disk)], llamafactory_data_dir=str(disk / "data")
     )
-    one_message(played, FIXED + 34, "Make room")
+    one_message(played, SCREEN, "Make room")
 
 
 def test_unknown_fine_tune_is_not_cancelled(installed: Installed) -> None:
@@ -240,7 +241,7 @@ def test_cancelled_run_is_one_message(installed: Installed) -> None:
         lines(installed.play("-e", "finetune_name=lab-model", playbook="cancel").well(), 20)
         assert play.stdout is not None
         output = play.stdout.read()
-    one_message(Played(play.returncode, output), FIXED + 10, "lab-model: cancelled. Apply again to resume")
+    one_message(Played(play.returncode, output), SCREEN, "lab-model: cancelled. Apply again to resume")
 
 
 @pytest.mark.full
@@ -252,7 +253,7 @@ def test_interrupted_apply_says_what_goes_on(installed: Installed) -> None:
         assert play.stdout is not None
         output += play.stdout.read()
     assert play.returncode == 99
-    lines(Played(play.returncode, output), FIXED + 34)
+    lines(Played(play.returncode, output), SCREEN)
     assert output.count("[ERROR]") == 1
     assert "What was submitted goes on on the hosts." in output and "playbooks/cancel.yml -e finetune_name=" in output
     cancelled = installed.play("-e", "finetune_name=lab-model", playbook="cancel").well()
@@ -266,7 +267,7 @@ def test_interrupted_apply_says_what_goes_on(installed: Installed) -> None:
 @pytest.mark.full
 def test_apply_ends_with_a_table(installed: Installed) -> None:
     played = installed.play().well()
-    found = lines(played, FIXED + 54)
+    found = lines(played, SCREEN)
     head = next(number for number, line in enumerate(found) if line.startswith("MODEL "))
     assert re.match(r"lab-model +[0-9a-f]{12}-q4_K_M +[\d.]+ → [\d.]+ +\d+|none +\d:\d\d:\d\d", found[head + 1])
     assert "ollama run lab-model:latest" in played.output
@@ -274,15 +275,36 @@ def test_apply_ends_with_a_table(installed: Installed) -> None:
     planned = re.search(r"lab-model: \d of 6 steps would run", played.output)
     assert planned and planned.end() < played.output.index("Fetch the base models"), "the plan comes before any step"
     again = installed.play().well()
-    lines(again, FIXED + 18)
+    lines(again, 30)
     assert again.recap["changed"] == 0 and "ollama run lab-model:latest" in again.output
+
+
+@pytest.mark.full
+def test_no_playbook_prints_that_a_task_was_skipped(installed: Installed) -> None:
+    installed.play().well()
+    question = json.dumps({"finetune_question": "Bonjour ?"})
+    kept = installed.lab.root / "kept.json"
+    kept.write_text(json.dumps([{"role": "user", "content": "Bonjour ?"}]))
+    name = ("-e", "finetune_name=lab-model")
+    lines(installed.play(playbook="plan").well(), PLAN)
+    lines(installed.play("-e", f"finetune_plan_file={installed.lab.root}/plan.json", playbook="plan").well(), PLAN)
+    lines(installed.play(playbook="status").well(), SCREEN)
+    lines(installed.play(*name, "-e", question, playbook="chat").well(), SCREEN)
+    lines(installed.play(*name, "-e", f"finetune_conversation={kept}", playbook="chat").well(), SCREEN)
+    assert [message["role"] for message in json.loads(kept.read_text())] == ["user", "assistant"]
+    lines(installed.play(*name, playbook="cancel").well(), 20)
+    tools = [{"name": "homelab", "src": str(ROOT / "playbooks" / "files" / "tools" / "homelab.json")}]
+    lines(installed.play(playbook="tools", finetune_tools=tools).well(), 20)
+    one_message(installed.play(playbook="tools"), 12, "finetune_tools declares no tools of pc-ia")
+    one_message(installed.play(playbook="page"), 12, "The training service is not installed on pc-ia")
+    one_message(installed.play(*name, playbook="rollback"), 12, "it has had no other version")
 
 
 @pytest.mark.full
 def test_shut_gate_fails_the_promotion_alone(installed: Installed) -> None:
     played = installed.play(finetunes=installed.finetune(**UNKNOWN))
     assert played.status != 0
-    one_message(played, FIXED + 44, "The gate is shut", "it does not contain", "change the gate")
+    one_message(played, SCREEN, "The gate is shut", "it does not contain", "change the gate")
     before, _task, failed = played.output.partition(
         "TASK [ia_homelab.llamafactory.finetune : Promote what passes its gate]"
     )
@@ -294,13 +316,13 @@ def test_an_evaluation_has_one_message_or_one_line(installed: Installed) -> None
     asked = {"held_out": 0.2, "guard": "general"}
     played = installed.play(finetunes=installed.finetune(evaluation={**asked, "require": {"same": 0.9}}))
     failed = one_message(
-        played, FIXED + 64, "The evaluation is not passed", "or require less", "and must be at least 0.9"
+        played, SCREEN + 12, "The evaluation is not passed", "or require less", "and must be at least 0.9"
     )
     assert re.search(r"and \d+ more\.", failed), "ten answers are shown"
     played = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
-    found = lines(played, FIXED + 44)
+    found = lines(played, SCREEN)
     assert any(re.match(r"  evaluate +kept", line) for line in found), "less is required: nothing is asked again"
     (line,) = [line for line in found if line.startswith("lab-model: same ")]
     assert re.match(r"lab-model: same \d+/\d+, guard \d+/40", line) and "not met" not in line
     again = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
-    assert line in lines(again, FIXED + 20) and again.recap["changed"] == 0
+    assert line in lines(again, 32) and again.recap["changed"] == 0

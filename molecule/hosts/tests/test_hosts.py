@@ -99,7 +99,7 @@ def test_a_drop_in_that_opens_the_port_is_named(tmp_path: Path) -> None:
     options = ["--limit", HEALTHY, "--check", "-e", "ollama_install=auto"]
     assert start(log, *options).wait(timeout=600) == 0, log.read_text()
     said = " ".join(log.read_text().split())
-    assert f"[WARNING] {drop_in} sets OLLAMA_HOST=0.0.0.0 for the Ollama of this host" in said, said
+    assert f"[WARNING]: {drop_in} sets OLLAMA_HOST=0.0.0.0 for the Ollama of this host" in said, said
     assert "ollama_environment is not applied" in said, said
 
 

@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.ia_homelab.llamafactory.plugins.action.finetunes import LAST_KINDS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import (
     KINDS,
     KINDS_OF_MODULE,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = sorted([*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml")])
+FILES = sorted(
+    [
+        *ROOT.glob("playbooks/*.yml"),
+        *ROOT.glob("playbooks/tasks/*.yml"),
+        *ROOT.glob("roles/*/tasks/*.yml"),
+        *ROOT.glob("roles/*/handlers/*.yml"),
+    ]
+)
 #: Keys of plays, blocks and tasks that hold others.
 INSIDE = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
 
@@ -54,24 +62,53 @@ def test_no_task_has_tags(path: Path) -> None:
     assert not [entry for entry in read(path) if "tags" in entry]
 
 
+#: What a usual run reaches: playbooks, and files of tasks of the roles.
+USUAL = [
+    *(
+        f"playbooks/{name}.yml"
+        for name in ("finetune", "plan", "status", "chat", "rollback", "cancel", "page", "tools", "site")
+    ),
+    *(
+        f"roles/finetune/tasks/{name}.yml"
+        for name in ("main", "apply", "submit", "one_host", "one_host_plan", "plan", "follow")
+    ),
+    *(f"roles/llamafactory/tasks/{name}.yml" for name in ("main", "facts", "install", "component", "packages")),
+    *(
+        f"roles/ollama/tasks/{name}.yml"
+        for name in ("main", "install", "existing", "archive", "archive_unpack", "process")
+    ),
+    *(f"roles/training_service/tasks/{name}.yml" for name in ("main", "present", "python", "tokens", "tokens_made")),
+    *(
+        f"roles/nvidia_docker/tasks/{name}.yml"
+        for name in ("main", "present", "packages", "repository", "daemon", "settings")
+    ),
+    *(f"roles/job_helper/tasks/{name}.yml" for name in ("main", "present")),
+]
+
+
+@pytest.mark.parametrize("path", USUAL)
+def test_no_task_of_a_usual_run_is_skipped(path: str) -> None:
+    """What is optional is decided in modules, or by the name of an included file. A check leaves some tasks out."""
+    conditions = [str(entry["when"]) for entry in read(ROOT / path) if "when" in entry]
+    assert [condition for condition in conditions if condition != "not ansible_check_mode"] == []
+
+
 def test_an_apply_has_few_tasks() -> None:
-    """What is optional is decided in modules. Of hosts that share no fine-tune, these are all tasks of the role."""
+    """Of hosts that share no fine-tune, these are all tasks of the role."""
     role = ROOT / "roles" / "finetune" / "tasks"
-    tasks = [entry for name in ("main", "follow") for entry in read(role / f"{name}.yml")]
-    imported = [entry for entry in tasks if "ansible.builtin.import_role" in entry]
-    assert len(tasks) - len(imported) <= 12
-    steps = [entry for entry in read(role / "follow.yml") if any(key.startswith("ia_homelab.") for key in entry)]
-    assert not [entry["name"] for entry in steps if "when" in entry], "a condition of a step would print 'skipping'"
+    tasks = [entry for name in ("submit", "one_host", "follow") for entry in read(role / f"{name}.yml")]
+    assert len(tasks) == 6
+    steps = [entry["name"] for entry in read(role / "follow.yml")]
+    assert len(steps) == 4 and "Promote what passes its gate" in steps, "a promotion is a task of its own"
 
 
 def test_an_apply_follows_every_kind_of_step() -> None:
-    """One that no task follows would still run after the play has shown the models."""
-    followed = []
-    for entry in read(ROOT / "roles" / "finetune" / "tasks" / "follow.yml"):
-        for key, options in entry.items():
-            if key == "ia_homelab.llamafactory.job":
-                followed += options["kinds"]
-            elif key.startswith("ia_homelab."):
-                followed += KINDS_OF_MODULE.get(key.rpartition(".")[2], ())
-    # published before the runs are planned
+    """A step that no task follows would still run after the play has shown the models."""
+    role = ROOT / "roles" / "finetune"
+    variables = yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))
+    followed = [*variables["finetune_middle_kinds"], *LAST_KINDS]
+    for entry in read(role / "tasks" / "follow.yml"):
+        for key in set(entry) - {"ia_homelab.llamafactory.job"}:  # that one follows the kinds of its option
+            followed += KINDS_OF_MODULE.get(key.rpartition(".")[2], ())
+    # datasets are published before the runs are planned
     assert sorted(followed) == sorted(set(KINDS) - {"dataset"})

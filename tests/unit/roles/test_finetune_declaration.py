@@ -100,6 +100,6 @@ def test_a_gate_with_tools_that_are_not_declared_is_refused(tmp_path: Path) -> N
 def test_an_invalid_declaration_of_tools_is_refused(tmp_path: Path) -> None:
     _status, output = play(tmp_path, {}, finetune_tools=[{"name": "homelab", "source": "x"}])
     message = " ".join(failure(output))
-    assert "missing required arguments: src found in finetune_tools" in message
+    assert "missing required arguments: src found in tools" in message
     _status, output = play(tmp_path, {}, finetune_tools=[{"name": "homelab", "src": "tools/none.json"}])
     assert "There is no file 'tools/none.json' with the tools homelab" in output

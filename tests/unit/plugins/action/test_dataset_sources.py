@@ -33,7 +33,11 @@ TOOLS_PLAY = [{
     "hosts": "localhost",
     "gather_facts": False,
     "tasks": [
-        {"include_role": {"name": "ia_homelab.llamafactory.finetune", "tasks_from": "tools"}},
+        {
+            "ia_homelab.llamafactory.tools_file": {"name": "{{ item.name }}", "src": "{{ item.src }}"},
+            "loop": "{{ finetune_tools }}",
+            "register": "finetune_tools_read",
+        },
         {"debug": {"msg": "{{ finetune_tools_read.results[0].path }} has {{ finetune_tools_read.results[0].names }}"}},
     ],
 }]  # fmt: skip

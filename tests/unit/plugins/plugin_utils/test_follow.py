@@ -34,31 +34,40 @@ class Screen:
 
 def test_a_line_for_each_step_even_at_once() -> None:
     screen = Screen()
-    assert screen.show(0) == ["[pc-ia] train m"]
-    assert screen.show(0, label="merge") == ["[pc-ia] merge m"]
+    assert screen.show(0, note="loading") == ["[pc-ia] train m  loading"]
+    assert screen.show(0, label="merge", note="loading") == ["[pc-ia] merge m  loading"]
 
 
-def test_a_line_for_each_tenth_percent_and_not_between() -> None:
+def test_a_step_without_progress_is_named_once_it_takes_long() -> None:
     screen = Screen()
-    assert screen.show(0, current=0, total=100) == ["[pc-ia] train m  0%  step 0/100"]
-    assert screen.show(2, current=9, total=100) == []
-    assert screen.show(2, current=10, total=100) == ["[pc-ia] train m  10%  step 10/100"]
-    assert screen.show(0.9, current=20, total=100) == [], "not twice within a second"
-    assert screen.show(0.2, current=20, total=100) == ["[pc-ia] train m  20%  step 20/100"]
+    assert screen.show(0) == [] and screen.show(4) == []
+    assert screen.show(0, label="merge") == [] and screen.show(4.9, label="merge") == []
+    assert screen.show(0.2, label="merge") == ["[pc-ia] merge m"]
+    assert screen.show(1, label="merge") == []
 
 
-def test_a_line_every_ten_seconds_if_there_is_news() -> None:
+def test_a_step_has_few_lines_however_long_it_takes() -> None:
     screen = Screen()
-    screen.show(0, current=1, total=100)
-    assert screen.show(9.9, current=2, total=100) == []
-    assert screen.show(0.2, current=3, total=100) == ["[pc-ia] train m  3%  step 3/100"]
+    written = [screen.time for step in range(8 * 3600) if screen.show(1, current=step, total=8 * 3600)]
+    assert written[:6] == [1.0, 11.0, 31.0, 71.0, 151.0, 311.0]
+    assert len(written) < 25, "in eight hours"
+    assert max(later - earlier for earlier, later in zip(written, written[1:])) == 1800.0
 
 
-def test_the_same_line_is_repeated_once_a_minute() -> None:
+def test_a_new_step_begins_with_short_pauses() -> None:
+    screen = Screen()
+    for step in range(100):
+        screen.show(1, current=step, total=100)
+    assert screen.show(0, label="merge", current=1, total=9) == ["[pc-ia] merge m  11%  step 1/9"]
+    assert screen.show(9.9, label="merge", current=2, total=9) == []
+    assert screen.show(0.2, label="merge", current=3, total=9) == ["[pc-ia] merge m  33%  step 3/9"]
+
+
+def test_the_same_line_is_repeated_seldom() -> None:
     screen = Screen()
     screen.show(0, note="loading")
-    written = [screen.time for _attempt in range(30) if screen.show(5, note="loading")]
-    assert written == [60.0, 120.0]
+    written = [screen.time for _attempt in range(100) if screen.show(5, note="loading")]
+    assert written == [60.0, 180.0, 420.0]
 
 
 def test_what_a_run_waits_for_is_shown_instead_of_progress() -> None:
@@ -115,7 +124,7 @@ def test_a_run_is_started_and_followed_to_its_end(shown: list[str]) -> None:
         {"data_dir": "/d", "adapter": "a"},
         [
             {"changed": True, "runs": [run_view("m", True)]},
-            {"changed": True, "runs": [run_view("m", True)]},
+            {"changed": True, "runs": [run_view("m", True, progress={"note": "loading"})]},
             {"changed": True, "runs": [run_view("m", False, state="succeeded", current="")], "results": 1},
         ],
     )
@@ -126,7 +135,28 @@ def test_a_run_is_started_and_followed_to_its_end(shown: list[str]) -> None:
     followed = action.calls[1][1]
     assert followed["kinds"] == ["train", "train_node"] and followed["data_dir"] == "/d"
     assert 1.0 <= followed["timeout"] <= 10.0
-    assert shown == ["[pc-ia] train m True", "[pc-ia] succeeded m True"], "on standard error, and the end too"
+    assert shown == ["[pc-ia] train m  loading True", "[pc-ia] succeeded m True"], "on standard error, and the end too"
+
+
+def test_the_line_of_a_step_belongs_to_its_own_task(shown: list[str]) -> None:
+    steps = [{"label": "train", "kind": "train"}, {"label": "gguf-f16", "kind": "gguf"}]
+    begun = run_view("m", True, steps=steps, progress={"note": "loading"})
+    over = run_view("m", False, steps=steps, progress={"note": "reading"}, current="gguf-f16")
+    answers = [{"changed": True, "runs": [begun]}, {"changed": True, "runs": [over]}]
+    action = Action("train", {"data_dir": "/d", "runs": [begun]}, answers)
+    assert action.run(None, {"inventory_hostname": "pc-ia"})["changed"]
+    assert shown == ["[pc-ia] train m  loading True"]
+
+
+@pytest.mark.parametrize("module", ["base", "train", "job"])
+def test_without_runs_no_host_is_contacted(shown: list[str], module: str) -> None:
+    action = Action(module, {"data_dir": "/d", "runs": []}, [])
+    assert action.run(None, {}) == {"changed": False, "runs": [], "steps": []} and action.calls == []
+
+
+def test_a_submission_of_nothing_is_no_task_without_runs(shown: list[str]) -> None:
+    action = Action("job", {"data_dir": "/d", "finetunes": []}, [{"changed": False, "runs": []}])
+    assert action.run(None, {})["changed"] is False and len(action.calls) == 1
 
 
 def test_runs_of_an_earlier_task_are_only_followed(shown: list[str]) -> None:

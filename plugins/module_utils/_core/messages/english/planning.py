@@ -135,6 +135,9 @@ TEXTS: Texts = {
     "planning.plan_file_invalid": Text(
         "{path} is no plan.", "playbooks/plan.yml -e finetune_plan_file=FILE writes one."
     ),
+    "planning.plan_file_unwritable": Text(
+        "The plan cannot be written to {path}: {reason}.", "Name another file with -e finetune_plan_file=FILE."
+    ),
     "planning.plan_stale": Text(
         "The plan is stale: {reasons:join|. }.",
         "Make the plan again, look at it, and apply that.",
