@@ -295,14 +295,22 @@ TRAINED = (
 @pytest.mark.full
 @pytest.mark.parametrize(("name", "tool_format"), [*((name, TEMPLATE) for name in TRAINED), ("zephyr", HOUSE)])
 def test_every_schema_is_trained(workspace: steps_real.Workspace, name: str, tool_format: str) -> None:
-    """A training in each tool format reads as many tokens as the rows have."""
-    declared = {"template": name, "epochs": 1, "batch_size": 1, "warmup_ratio": 0, "cutoff_len": CUTOFF}
+    """A training of some steps, for which LLaMA-Factory encodes all rows first."""
+    declared: dict[str, t.Any] = {
+        "template": name,
+        "epochs": 0.25,
+        "batch_size": 1,
+        "warmup_ratio": 0,
+        "cutoff_len": CUTOFF,
+    }
+    if facts.facts_of(name).stop_words:
+        declared["extra"] = {"resize_vocab": True}  # the vocabulary of the tiny base has no such tokens
     wanted = hp.normalise({**steps_real.DECLARED, **declared})
     settings = {**hp.settings(wanted), "tool_format": tool_format}
     resolved = {**hp.resolved(wanted), "tool_format": tool_format}
     upstream = {"base": steps_real.BASE, "dataset": DATASET}
     ctx = workspace.context("train", settings, upstream, resolved=resolved, accelerator="cpu", name="essai")
     results = workspace.run(TrainStep(), ctx)
-    assert results["steps"] == len(ROWS)
+    assert results["steps"] == len(ROWS) // 4
     assert results["too_long"]["exact"] and results["too_long"]["rows"] == 0
     assert results["metrics"]["train_loss"] > 0
