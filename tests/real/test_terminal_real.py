@@ -322,7 +322,7 @@ def test_an_evaluation_has_one_message_or_one_line(installed: Installed) -> None
     played = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
     found = lines(played, SCREEN)
     assert any(re.match(r"  evaluate +kept", line) for line in found), "less is required: nothing is asked again"
-    (line,) = [line for line in found if line.startswith("lab-model: same ")]
-    assert re.match(r"lab-model: same \d+/\d+, guard \d+/40", line) and "not met" not in line
+    (line,) = [line for line in found if line.startswith("lab-model: text ")]
+    assert re.match(r"lab-model: text [\d.]+, guard \d+/40", line) and "not met" not in line
     again = installed.play(finetunes=installed.finetune(evaluation=asked)).well()
     assert line in lines(again, 32) and again.recap["changed"] == 0
