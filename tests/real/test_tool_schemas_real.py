@@ -312,5 +312,6 @@ def test_every_schema_is_trained(workspace: steps_real.Workspace, name: str, too
     ctx = workspace.context("train", settings, upstream, resolved=resolved, accelerator="cpu", name="essai")
     results = workspace.run(TrainStep(), ctx)
     assert results["steps"] == len(ROWS) // 4
-    assert results["too_long"]["exact"] and results["too_long"]["rows"] == 0
+    if tool_format == TEMPLATE:  # rows in the house format have fewer bytes than the limit has tokens
+        assert results["too_long"]["exact"] and results["too_long"]["rows"] == 0
     assert results["metrics"]["train_loss"] > 0
