@@ -50,8 +50,12 @@ _NODE = {
     "properties": {"name": {"type": "string"}, "inner": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
     "required": ["name"],
 }
+#: Tools that name no schema at all.
+NO_SCHEMA = ("function_without_parameters",)
 #: Name of a tool: its schema, and the arguments of a call.
 SHAPES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
+    "function_without_parameters": ({}, {}),
+    "empty_schema": ({}, {}),
     "enum_of_integers": ({"properties": {"level": {"type": "integer", "enum": [0, 50, 100]}}}, {"level": 50}),
     "enum_of_all": (
         {"properties": {"level": {"enum": [0.5, -2, 1000000, "x", True, None, [1], {"a": 1}]}}},
@@ -160,7 +164,9 @@ SHAPES: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
 def row_of(name: str) -> dict[str, t.Any]:
     """A conversation that calls the tool."""
     schema, arguments = SHAPES[name]
-    parameters = {"type": "object", **schema}
+    tool: dict[str, t.Any] = {"name": name, "description": f"Outil {name}"}
+    if name not in NO_SCHEMA:
+        tool["parameters"] = {"type": "object", **schema} if schema else {}
     return {
         "messages": [
             {"role": "user", "content": f"Appelle {name}"},
@@ -172,7 +178,7 @@ def row_of(name: str) -> dict[str, t.Any]:
             {"role": "tool", "tool_call_id": "c1", "content": f"résultat de {name}"},
             {"role": "assistant", "content": f"réponse de {name}"},
         ],
-        "tools": [{"name": name, "description": f"Outil {name}", "parameters": parameters}],
+        "tools": [tool],
     }
 
 

@@ -138,8 +138,12 @@ ROWS: dict[str, Bad] = {
     "tools are not JSON": turns(("human", "a"), ("gpt", "b"), tools="f()", field="tools", what="not JSON"),
     "tools are an object": turns(("human", "a"), ("gpt", "b"), tools='{"name": "f"}', field="tools", what="not a list"),
     "tool without a name": turns(("human", "a"), ("gpt", "b"), tools=[{}], field="tools[0].name", what="null"),
-    "tool without parameters": turns(
-        ("human", "a"), ("gpt", "b"), tools=[{"name": "f"}], field="tools[0].parameters", what="no JSON schema"
+    "tool whose parameters are no schema": turns(
+        ("human", "a"),
+        ("gpt", "b"),
+        tools=[{"name": "f", "parameters": {"title": "a"}}],
+        field="tools[0].parameters",
+        what="no JSON schema",
     ),
     "tool is text": turns(("human", "a"), ("gpt", "b"), tools=[TOOL, "f"], field="tools[1]", what="not an object"),
     "tool with infinity": turns(

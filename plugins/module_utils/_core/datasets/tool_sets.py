@@ -22,7 +22,7 @@ from ..json_text import parse_strict_json
 from ..messages.message import Message
 from ..messages.suggestions import nearest
 from .problems import Problem, kind_of
-from .rules.tools import function_of, tools_faults
+from .rules.tools import function_of, parameters_of, tools_faults
 from .tool_schemas import Irreplaceable, without_references
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -99,7 +99,7 @@ def _reference_faults(tools: t.Sequence[Tool]) -> list[Fault]:
     for number, tool in enumerate(tools):
         function, path = function_of(tool, f"[{number}]")
         try:
-            without_references(function["parameters"], f"{path}.parameters")
+            without_references(parameters_of(function), f"{path}.parameters")
         except Irreplaceable as error:
             faults.append(error.fault)
     return faults

@@ -23,7 +23,7 @@ from ..problems import kind_of
 from .base import Fault, RenderedRow, Rules, plain_text
 from .calls import Calls, Unreadable, read_text, read_tool_calls
 from .tool_use import ToolResult, call_faults, in_order, result_faults
-from .tools import function_of, tools_faults
+from .tools import function_of, parameters_of, tools_faults
 from .unread_fields import MEDIA_FIELDS, holds_nothing
 
 SYSTEM = "system"
@@ -214,7 +214,7 @@ class TurnRules(Rules):
         if isinstance(tools, str):
             tools = parse_strict_json(tools) if tools.strip() else []
         functions = [function_of(tool)[0] for tool in tools]
-        return {function["name"]: function["parameters"] for function in functions}
+        return {function["name"]: parameters_of(function) for function in functions}
 
     def _check_use(self, messages: t.Sequence[t.Mapping[str, t.Any]], tools: t.Mapping[str, t.Any]) -> list[Fault]:
         """The faults of calls and their results in a conversation that is valid otherwise."""

@@ -41,6 +41,12 @@ def function_of(tool: t.Any, path: str = "") -> tuple[t.Any, str]:
     return tool, path
 
 
+def parameters_of(function: t.Mapping[str, t.Any]) -> t.Any:
+    """The schema of the parameters of a function; ``{}`` if it names none, which is a function without parameters."""
+    parameters = function.get("parameters")
+    return {} if parameters is None else parameters
+
+
 def _tool_faults(tool: t.Any, path: str) -> list[Fault]:
     tool, path = function_of(tool, path)
     if not isinstance(tool, t.Mapping):
@@ -50,8 +56,8 @@ def _tool_faults(tool: t.Any, path: str) -> list[Fault]:
     description = tool.get("description")
     if description is not None and not isinstance(description, str):
         return [(f"{path}.description", Message("datasets.not_text", kind=kind_of(description)))]
-    parameters, path = tool.get("parameters"), f"{path}.parameters"
-    if not isinstance(parameters, t.Mapping) or not ({"type", "properties"} & parameters.keys()):
+    parameters, path = parameters_of(tool), f"{path}.parameters"
+    if not isinstance(parameters, t.Mapping) or (parameters and not ({"type", "properties"} & parameters.keys())):
         return [(path, Message("datasets.tool_without_schema"))]
     kinds = parameters.get("type", "object")
     faults = schema_faults(parameters, path)

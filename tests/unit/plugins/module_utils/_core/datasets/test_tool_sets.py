@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.layout import Layout
+from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.canonical import (
+    canonical_tools,
+)
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.chat_formats.json_schema import MAX_LEVELS
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets import tool_sets
 from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.datasets.registry import (
@@ -56,6 +59,14 @@ def test_a_function_may_stand_alone() -> None:
     assert read(alone) == alone
 
 
+@pytest.mark.parametrize("given", [{}, {"parameters": {}}, {"parameters": None}])
+def test_a_function_may_have_no_parameters(given: dict[str, t.Any]) -> None:
+    """As OpenAI's interface describes it: a function without ``parameters`` has an empty list of them."""
+    assert read([{"name": "ping", **given}]) == [{"name": "ping", **given}]
+    (made,) = canonical_tools([{"name": "ping", **given}], "tools")[0]
+    assert made["function"] == {"name": "ping", "parameters": {"type": "object", "properties": {}}}
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -66,8 +77,8 @@ def test_a_function_may_stand_alone() -> None:
         ([tool(name="a b")], "[0].function.name: 'a b' is not a valid name of a function"),
         ([tool(name="")], "[0].function.name: it is text ('')"),
         ([tool(), tool()], "[1]: there is a tool 'ping' already"),
-        ([{"name": "ping", "parameters": {}}], "[0].parameters: it is no JSON schema of an object"),
-        ([{"name": "ping"}], "[0].parameters: it is no JSON schema of an object"),
+        ([{"name": "ping", "parameters": []}], "[0].parameters: it is no JSON schema of an object"),
+        ([{"name": "ping", "parameters": {"title": "a"}}], "[0].parameters: it is no JSON schema of an object"),
         ([tool({}, type="string")], "[0].function.parameters: it is no JSON schema of an object"),
         (
             [tool({"a": {"type": "str"}})],
