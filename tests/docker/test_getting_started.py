@@ -342,7 +342,7 @@ MISTAKES = (
     ("./ia -K rollback homelab-modle", "homelab-modle"),
     (
         "./ia -K rollback homelab-model --version ffffffffffff",
-        "'ffffffffffff' is no version of homelab-model",
+        "is no version of homelab-model in Ollama. There are: ",
     ),
     ("./ia -K cancel homelab-modle", "homelab-modle"),
     ("./ia chat homelab-modle 'Who are you?'", "not found"),
