@@ -342,7 +342,7 @@ MISTAKES = (
     ("./ia -K rollback homelab-modle", "homelab-modle"),
     (
         "./ia -K rollback homelab-model --version ffffffffffff",
-        "'ffffffffffff' is no version of homelab-model",
+        "is no version of homelab-model in Ollama. There are: ",
     ),
     ("./ia -K cancel homelab-modle", "homelab-modle"),
     ("./ia chat homelab-modle 'Who are you?'", "not found"),
@@ -362,10 +362,10 @@ def make_mistakes(desk: Desk) -> None:
 
 
 def read_the_documentation(desk: Desk) -> None:
-    pager = [(r"ia_homelab\.llamafactory\.job", "q")]
+    pager = [(r"> MODULE ia_homelab\.llamafactory\.job ", "q")]
     desk.enter("PATH=")
     desk.step("ansible-doc", pager).well()
     desk.step("ansible-galaxy collection build").well()
-    desk.step("ansible-galaxy collection install").well()
     desk.enter("cd")
+    assert "installed successfully" in desk.step("ansible-galaxy collection install").well()
     desk.step("ansible-doc", pager).well()
