@@ -128,12 +128,6 @@ run | serve | page)
     if [[ $ACTION == page ]]; then
         say "Starting the page"
         play playbooks/quickstart-page.yml || failed "the page did not start"
-    fi
-    if [[ $SERVE == true ]]; then
-        say "The model answers at http://127.0.0.1:$PORT. To ask it:"
-        printf '    %s\n' "curl http://127.0.0.1:$PORT/api/chat -d '{\"model\":\"homelab-model\",\"stream\":false,\"messages\":[{\"role\":\"user\",\"content\":\"...\"}]}'" >&2
-    fi
-    if [[ $ACTION == page ]]; then
         # printed here: the log keeps no link
         link=$("$HOME_DIR/page/page.sh" link) || failed "there is no sign-in link"
         say "The page, for a browser on this machine, once and within five minutes: $link"

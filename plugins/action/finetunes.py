@@ -56,6 +56,7 @@ _SPEC: dict[str, t.Any] = {
     "ollama_url": {"type": "str"},
     "token_file": {"type": "path", "no_log": False},
     "page_url": {"type": "str", "default": ""},
+    "ollama_program": {"type": "str", "default": "ollama"},
 }
 #: The steps that the last task of an apply follows; tasks before it follow the others.
 LAST_KINDS = ["evaluate", "promote", "retain"]
@@ -106,7 +107,8 @@ class ActionModule(ActionBase):
         results = self._part("job", {**on_host, "wait": False, "summary": True}, task_vars)["results"]
         # the task that followed a training has warned of its findings
         explained = not options["changed"]
-        lines = result_lines(results, options["ollama_url"] or DEFAULT_URL, options["page_url"], explained)
+        url, program = options["ollama_url"] or DEFAULT_URL, options["ollama_program"]
+        lines = result_lines(results, url, options["page_url"], explained, program)
         _output.show(lines)
         return {"changed": bool(followed.get("changed")), "results": results, "lines": lines}
 

@@ -90,6 +90,11 @@ options:
       - URL of the page of the training service, which the end of the table names. None when empty.
     type: str
     default: ""
+  ollama_program:
+    description:
+      - Program on the host that asks a model, for the line below the table. No such line when empty.
+    type: str
+    default: ollama
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory

@@ -15,13 +15,18 @@ _HEADS = ("MODEL", "VERSION", "LOSS", "FINDINGS", "TIME")
 
 
 def result_lines(
-    results: t.Sequence[t.Mapping[str, t.Any]], ollama_url: str, page_url: str = "", explained: bool = True
+    results: t.Sequence[t.Mapping[str, t.Any]],
+    ollama_url: str,
+    page_url: str = "",
+    explained: bool = True,
+    ollama_program: str = "ollama",
 ) -> list[str]:
     """Return the table, what was evaluated, the findings, and what to do next as lines.
 
     :param results: as :func:`engine.results.results_of` returns them.
     :param ollama_url: URL of Ollama, as seen from the host.
     :param page_url: URL of the page of the training service; empty if there is none.
+    :param ollama_program: program that asks a model on the host; empty for no line about it.
     :param explained: whether the findings have lines of their own; those of a training that was followed are warnings.
     """
     if not results:
@@ -32,9 +37,9 @@ def result_lines(
         lines += [f"{result['name']}: {line}" for line in finding_lines(result["findings"])]
     for result in results:
         served = result["alias"] or result["version"]
-        if served:
-            lines.append(f"Ask it, on the host: OLLAMA_HOST={ollama_url} ollama run {served}")
-        elif result["path"]:
+        if served and ollama_program:
+            lines.append(f"Ask it, on the host: OLLAMA_HOST={ollama_url} {ollama_program} run {served}")
+        elif result["path"] and not served:
             lines.append(statements.place_of_result(result["name"], result["path"]).text)
     return [*lines, f"The page: {page_url}"] if page_url else lines
 

@@ -12,12 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.ia_homelab.llamafactory.plugins.action.finetunes import LAST_KINDS
-from ansible_collections.ia_homelab.llamafactory.plugins.module_utils._core.artifacts.kinds import (
-    KINDS,
-    KINDS_OF_MODULE,
-)
-
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted(
     [
@@ -100,15 +94,3 @@ def test_an_apply_has_few_tasks() -> None:
     assert len(tasks) == 6
     steps = [entry["name"] for entry in read(role / "follow.yml")]
     assert len(steps) == 4 and "Promote what passes its gate" in steps, "a promotion is a task of its own"
-
-
-def test_an_apply_follows_every_kind_of_step() -> None:
-    """A step that no task follows would still run after the play has shown the models."""
-    role = ROOT / "roles" / "finetune"
-    variables = yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))
-    followed = [*variables["finetune_middle_kinds"], *LAST_KINDS]
-    for entry in read(role / "tasks" / "follow.yml"):
-        for key in set(entry) - {"ia_homelab.llamafactory.job"}:  # that one follows the kinds of its option
-            followed += KINDS_OF_MODULE.get(key.rpartition(".")[2], ())
-    # datasets are published before the runs are planned
-    assert sorted(followed) == sorted(set(KINDS) - {"dataset"})

@@ -66,9 +66,10 @@ class Repository(t.NamedTuple):
     url: str
 
     def fetch(self, checksum: str) -> tuple[int, str]:
-        tasks = (ROLES / "nvidia_docker/tasks/repository.yml").read_text(encoding="utf-8")
         apt = self.root / "apt"
-        (self.root / "tasks.yml").write_text(tasks.replace("/etc/apt", str(apt)))
+        for tasks in (ROLES / "nvidia_docker/tasks").glob("repository*.yml"):
+            text = tasks.read_text(encoding="utf-8")
+            (self.root / tasks.name).write_text(text.replace("/etc/apt", str(apt)))
         (self.root / "play.yml").write_text(
             f"""
 - hosts: localhost
@@ -77,7 +78,7 @@ class Repository(t.NamedTuple):
   vars:
     ansible_python_interpreter: {sys.executable}
   tasks:
-    - ansible.builtin.include_tasks: {self.root}/tasks.yml
+    - ansible.builtin.include_tasks: {self.root}/repository.yml
       vars:
         nvidia_docker_repository: docker
         nvidia_docker_probe: {{apt_sources: {{docker: {{source: "", problem: ""}}}}}}

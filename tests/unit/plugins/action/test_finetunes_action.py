@@ -32,7 +32,7 @@ def action(check_mode: bool = False) -> t.Any:
 
 def test_each_step_is_followed_by_one_task() -> None:
     middle = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["finetune_middle_kinds"]
-    followed = [*KINDS_OF_MODULE["base"], *KINDS_OF_MODULE["train"], *middle, *finetunes._LAST_KINDS]
+    followed = [*KINDS_OF_MODULE["base"], *KINDS_OF_MODULE["train"], *middle, *finetunes.LAST_KINDS]
     assert sorted([*followed, "dataset"]) == sorted(KINDS), "datasets are published before the submission"
 
 

@@ -28,6 +28,11 @@ def test_served_model_with_how_to_ask_it() -> None:
     ]
 
 
+def test_another_program_asks_it_or_none() -> None:
+    assert result_lines([result()], URL, ollama_program="/opt/ollama")[-1].endswith(f"={URL} /opt/ollama run m:latest")
+    assert not [line for line in result_lines([result()], URL, ollama_program="") if "Ask it" in line]
+
+
 def test_export_with_its_place() -> None:
     export = result(version="", alias="", path="/data/models/gguf/1", loss_first=None, loss_last=None)
     found = result_lines([export], URL)
