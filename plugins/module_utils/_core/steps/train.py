@@ -22,8 +22,9 @@ from ..chat_formats.house_format import written_format
 from ..chat_formats.thinking import FROM_ROWS
 from ..datasets import held_out_rows, training_rows, truncation, validation_split
 from ..datasets.output_formats import INFO_FILE
-from ..distributed import nodes as distributed_nodes
 from ..distributed.node_link import Leader, Link
+from ..distributed.nodes import Nodes, read_agreement
+from ..distributed.nodes import environment as node_environment
 from ..errors import JobError, NotReadyError, StoreError
 from ..formats.safetensors import ADAPTER, VALUE_HEAD, all_zero, first_not_finite, model_files, read_tensors
 from ..formats.yaml import yaml_text
@@ -101,7 +102,7 @@ class TrainStep(Step):
         raw = ctx.spec.options.get("nodes")
         if not raw:
             return None
-        nodes = dataclasses.replace(distributed_nodes.Nodes.from_dict(raw), session=session)
+        nodes = dataclasses.replace(Nodes.from_dict(raw), session=session)
         trained = checkpoints.finished(ctx.work)
         return Leader(nodes, ctx.spec.fingerprint, ctx.job_dir, resumable_steps(ctx), trained, explain_restart(ctx))
 
@@ -124,11 +125,8 @@ class TrainStep(Step):
             env["FORCE_TORCHRUN"] = "1"  # otherwise the launcher starts a plain process with a single GPU
             env["TORCH_EXTENSIONS_DIR"] = _extensions_directory(ctx, image or venv)
         if distributed:
-            nodes, agreed = (
-                distributed_nodes.Nodes.from_dict(distributed),
-                distributed_nodes.read_agreement(ctx.job_dir),
-            )
-            env.update(distributed_nodes.environment(nodes, agreed, _accelerator(ctx)))
+            nodes, agreement = Nodes.from_dict(distributed), read_agreement(ctx.job_dir)
+            env.update(node_environment(nodes, agreement, _accelerator(ctx)))
             isolation = dataclasses.replace(isolation, network="host") if isolation else None
         # a training that an earlier version began uses all GPUs to its end
         gpus = ctx.spec.options["resolved"].get("gpus")
@@ -161,7 +159,7 @@ class TrainStep(Step):
     @staticmethod
     def _drop_unshared_checkpoints(ctx: StepContext) -> None:
         """Delete the checkpoints that not all nodes have."""
-        if checkpoints.drop_after(ctx.work, distributed_nodes.read_agreement(ctx.job_dir).resume):
+        if checkpoints.drop_after(ctx.work, read_agreement(ctx.job_dir).resume):
             _append_log(ctx, f"A checkpoint of an earlier attempt is dropped. {explain_restart(ctx)}")
 
     @staticmethod
@@ -266,7 +264,7 @@ class TrainStep(Step):
     def _leave_out_warmup(ctx: StepContext, settings: dict[str, t.Any], statistics: dict[str, t.Any]) -> None:
         """Train without warm-up where it would take too many of the few steps, and record that."""
         resolved, nodes = ctx.spec.options["resolved"], ctx.spec.options.get("nodes")
-        hosts = distributed_nodes.Nodes.from_dict(nodes).count if nodes else 1
+        hosts = Nodes.from_dict(nodes).count if nodes else 1
         results = ctx.upstream_results("dataset")
         counted = optimizer_steps.count(resolved, results, hosts, statistics.get("train_rows"))
         if counted is not None and optimizer_steps.leaves_out_warmup(resolved, counted.steps):
