@@ -116,7 +116,7 @@ class FollowAction(ActionBase):
         wait = wait and not self._task.check_mode
         runs = args.get("runs")
         if runs is not None and not runs and not any(args.get(name) for name in ("finetunes", "name", "run")):
-            result.update(changed=False, runs=[], steps=[])
+            result.update(changed=False, runs=[], steps=[], **({"results": []} if args.get("summary") else {}))
             return result
         if runs is not None and not wait and args.get("state") not in self._NOT_FOLLOWED:
             result.update(self._call(_JOB, {**self._passed_runs(args, runs), "wait": False}, task_vars))

@@ -30,7 +30,7 @@ def result_lines(
     :param explained: whether the findings have lines of their own; those of a training that was followed are warnings.
     """
     if not results:
-        return ["No fine-tune is declared for this host."]
+        return ["No fine-tune of this host: none is declared for it, or other hosts make them."]
     lines = table([_HEADS, *(_row(result) for result in results)])
     lines += [f"{result['name']}: {result['evaluation']}" for result in results if result.get("evaluation")]
     for result in results if explained else ():

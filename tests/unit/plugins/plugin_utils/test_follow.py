@@ -152,6 +152,8 @@ def test_the_line_of_a_step_belongs_to_its_own_task(shown: list[str]) -> None:
 def test_without_runs_no_host_is_contacted(shown: list[str], module: str) -> None:
     action = Action(module, {"data_dir": "/d", "runs": []}, [])
     assert action.run(None, {}) == {"changed": False, "runs": [], "steps": []} and action.calls == []
+    action = Action(module, {"data_dir": "/d", "runs": [], "summary": True}, [])
+    assert action.run(None, {})["results"] == []
 
 
 def test_a_submission_of_nothing_is_no_task_without_runs(shown: list[str]) -> None:

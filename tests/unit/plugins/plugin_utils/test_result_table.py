@@ -53,4 +53,4 @@ def test_an_evaluation_has_a_line() -> None:
 
 
 def test_nothing_declared() -> None:
-    assert result_lines([], URL) == ["No fine-tune is declared for this host."]
+    assert result_lines([], URL) == ["No fine-tune of this host: none is declared for it, or other hosts make them."]
