@@ -219,7 +219,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], d
     for name, tool_format in wanted:
         assert choose(tool_format, name, USE).format == tool_format
         spelled = folder / f"{name}-{tool_format}"
-        assert training_rows.write(str(published), str(spelled), name, "<|im_end|>", "", tool_format) is not None
+        assert training_rows.write(str(published), str(spelled), name, "<|im_end|>", tool_format=tool_format)
         values = hp.resolved(hp.normalise({**steps_real.DECLARED, "template": name, "cutoff_len": CUTOFF}))
         arguments = hp.llamafactory_train_arguments(
             values, base, "dataset", str(spelled), str(folder / "output"), "cpu"
