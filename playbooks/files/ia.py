@@ -281,7 +281,8 @@ def _check(front: Front) -> bool:
     more = ["--ask-become-pass"] if front.ask_password else []
     done = front.run("ansible-playbook", "-i", front.inventory, "playbooks/plan.yml", *more, capture=True)
     output = f"{done.stdout}{done.stderr}".strip()
-    if done.returncode and "finetune : Plan]" not in output:  # it did not come to the task that plans
+    # a refused plan is a result of its task; "Task failed" is what Ansible says if it cannot run the task there
+    if done.returncode and ("finetune : Plan]" not in output or re.search("UNREACHABLE!|Task failed", output)):
         if not re.search(r"(?i)sudo.*password|password is required", output):
             what = "is not reached by key (ssh-copy-id)" if "UNREACHABLE!" in output else "answers but cannot be used"
             raise click.ClickException(f"The PC {what}.\n{output}")
@@ -290,9 +291,8 @@ def _check(front: Front) -> bool:
             raise click.ClickException(f"The PC answers, and {problem}: run ./ia -K init.")
         click.echo(f"The PC answers, and {problem}. Ctrl-C ends this.")
         return _check(dataclasses.replace(front, ask_password=True))
-    click.echo(f"The PC answers. What your model needs there:\n{output}")
-    if done.returncode:
-        click.echo("The plan shows what to change in the inventory.", err=True)
+    change = "\nThe plan shows what to change in the inventory." if done.returncode else ""
+    click.echo(f"The PC answers. What your model needs there:\n{output}{change}")
     return front.ask_password
 
 

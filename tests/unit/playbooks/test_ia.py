@@ -257,10 +257,11 @@ def test_init_leaves_nothing_if_the_host_cannot_be_used(front: Front, monkeypatc
     monkeypatch.setenv("STAND_IN_OUTPUT", "fatal: [pc-ia]: UNREACHABLE!")
     done = init(front)
     assert done.exit_code == 1 and "ssh-copy-id" in done.output
-    monkeypatch.setenv("STAND_IN_OUTPUT", "ia is not in the sudoers file.")
+    plan = "TASK [ia_homelab.llamafactory.finetune : Plan] ***\n"
+    monkeypatch.setenv("STAND_IN_OUTPUT", f"{plan}[ERROR]: Task failed: ia is not in the sudoers file.")
     done = init(front)
     assert "answers but cannot be used" in done.output and "sudoers file" in done.output
-    monkeypatch.setenv("STAND_IN_OUTPUT", "Missing sudo password")
+    monkeypatch.setenv("STAND_IN_OUTPUT", f"{plan}[ERROR]: Task failed: Missing sudo password")
     assert "./ia -K init" in init(front).output
     assert list(front.root.joinpath("inventory").iterdir()) == []
 
