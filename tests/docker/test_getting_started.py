@@ -16,6 +16,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 import typing as t
 from pathlib import Path
@@ -119,6 +120,7 @@ class Desk:
         ]  # fmt: skip
         began = time.monotonic()
         master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (50, 200))  # in one without a size, ollama breaks the lines after each few letters
         with subprocess.Popen(inside, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
             os.close(slave)
             data, answered, waiting, end = b"", 0, list(answers), began + seconds
