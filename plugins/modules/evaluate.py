@@ -177,7 +177,7 @@ report:
   returned: success
   type: dict
   contains:
-    items:
+    questions:
       description: Number of questions.
       type: int
     asked_at:
@@ -300,7 +300,8 @@ def answer(evaluated: Evaluated) -> dict[str, t.Any]:
         "line": line.text if line is not None else "",
         "lines": [each.text for each in said],
         "path": path,
-        "report": report,
+        # in Jinja, "items" of a dictionary is its method
+        "report": {"questions" if key == "items" else key: value for key, value in report.items()},
         "questions": questions_of(evaluated.directory, report),
     }
 

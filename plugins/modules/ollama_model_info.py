@@ -137,7 +137,7 @@ models:
               description: What else is said, as messages; what a judge said, the requirements, and notes.
               type: list
               elements: dict
-            items:
+            questions:
               description: Number of questions.
               type: int
             asked_at:

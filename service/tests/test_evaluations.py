@@ -80,7 +80,7 @@ def test_evaluated_versions_are_listed(lab: Lab) -> None:
         "text": LINE,
         "hint": "",
     }
-    assert (newest["passed"], newest["label"], newest["items"]) == (True, "q4_K_M", 4)
+    assert (newest["passed"], newest["label"], newest["questions"]) == (True, "q4_K_M", 4)
     assert newest["measures"]["calls"]["met"] == 48
     assert [each["verdict"]["text"] for each in newest["comparisons"]] == ["undecided", "better", "undecided"]
     assert lab.get("", name="other")["evaluations"] == []

@@ -46,7 +46,7 @@ def summary(evaluation: Evaluation, report: t.Mapping[str, t.Any], label: str) -
         "path": evaluation.path,
         "label": label,
         "asked_at": str(report.get("asked_at") or ""),
-        "items": int(report.get("items") or 0),
+        "questions": int(report.get("items") or 0),
         "line": line.text,
         "line_message": line.as_dict(),
         "measures": dict(model.get("measures") or {}),

@@ -316,7 +316,7 @@ class EvaluatedVersion(Schema):
     fingerprint: str = pydantic.Field(description="Fingerprint of the evaluation.")
     label: str = pydantic.Field(description="How the report names the version: its quantization.")
     asked_at: str
-    items: int = pydantic.Field(description="Number of questions.")
+    questions: int = pydantic.Field(description="Number of questions.")
     line: MessageBody = pydantic.Field(description="What is said of it in one line.")
     passed: bool | None = pydantic.Field(description="Whether it meets the requirements; null if there are none.")
     measures: dict[str, dict[str, t.Any]] = pydantic.Field(

@@ -92,7 +92,7 @@ def test_rows_and_the_guard_set_are_asked(server: FakeOllama, data: str) -> None
     assert made["report"]["models"][0]["measures"]["same"]["asked"] == 3
     assert asked(server) == 43
     more = ask(server, data, rows="homelab", guard="general", gate=GATE, required=False)
-    assert (more["report"]["items"], asked(server)) == (45, 2), "what was answered before is taken over"
+    assert (more["report"]["questions"], asked(server)) == (45, 2), "what was answered before is taken over"
     refused = ask(server, data, rows="homelab", require={"same": 0.9, "confidence": 0.95})
     assert refused["failed"] and "35 questions" in refused["msg"]
 
