@@ -62,3 +62,13 @@ attributes:
     support: full
     platforms: posix
 """
+
+    # For modules with an action plugin of the same name.
+    WITH_ACTION = r"""
+options: {}
+attributes:
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
+      controller.
+    support: full
+"""

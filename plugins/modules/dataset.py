@@ -117,13 +117,10 @@ options:
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.attributes.with_action
   - ia_homelab.llamafactory.common
   - ia_homelab.llamafactory.dataset_format
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   diff_mode:
     support: full
     details:

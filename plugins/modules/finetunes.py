@@ -98,13 +98,10 @@ options:
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
+  - ia_homelab.llamafactory.attributes.with_action
   - ia_homelab.llamafactory.follow.host
   - ia_homelab.llamafactory.follow.accelerator
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   diff_mode:
     support: full
     details:

@@ -27,11 +27,7 @@ options:
 extends_documentation_fragment:
   - ia_homelab.llamafactory.attributes.info_module
   - ia_homelab.llamafactory.attributes.actiongroup_llamafactory
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
+  - ia_homelab.llamafactory.attributes.with_action
 author:
   - ia_homelab contributors (@ia-homelab)
 """
