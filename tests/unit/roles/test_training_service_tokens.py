@@ -94,17 +94,17 @@ def test_declared_tokens_replace_the_one_that_was_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"training_service_no_token": True, "training_service_host": "0.0.0.0"}, "whoever reaches the service"),
+        ({"training_service_no_token": True, "training_service_host": "0.0.0.0"}, "client that reaches the service"),
         (
             {"training_service_no_token": True, "training_service_trusted_proxies": ["127.0.0.1"]},
-            "whoever reaches the service",
+            "any client that reaches the service",
         ),
         (
             {
                 "training_service_no_token": True,
                 "training_service_tokens": [{"name": "a", "scopes": ["read"], "token": "only-for-this-test-0123"}],
             },
-            "whoever reaches the service",
+            "any client that reaches the service",
         ),
         ({"training_service_allow_unauthenticated": True}, "no longer exists"),
         ({"training_service_allow_unauthenticated": False}, "no longer exists"),

@@ -39,7 +39,7 @@ START_TIMEOUT_SECONDS = 1.5
 #: Seconds between two polls while waiting.
 _POLL_SECONDS = 0.5
 #: What happens when a run is submitted again. Not every one has a checkpoint: it may have been stopped in the queue.
-_RESUMED = "What is complete is not made again, and a training goes on from its last checkpoint if it has written one."
+_RESUMED = "What is complete is not made again, and a training resumes from its last checkpoint if it has written one."
 #: Largest number of log lines in a resource.
 _MAX_LOG_LINES = 500
 

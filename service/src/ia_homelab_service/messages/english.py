@@ -79,7 +79,7 @@ TEXTS: Texts = {
         "Leave out training_service_no_token, or listen on 127.0.0.1.",
     ),
     "service.no_token_behind_proxy": Text(
-        "no_token is true, and trusted_proxies may forward requests: whoever reaches them could train and delete.",
+        "no_token is true, and trusted_proxies may forward requests: any client behind them could train and delete.",
         "Leave out training_service_no_token, or training_service_trusted_proxies.",
     ),
     "service.token_needed_on_host": Text(

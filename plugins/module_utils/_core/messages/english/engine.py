@@ -12,7 +12,7 @@ TEXTS: Texts = {
     "engine.run_unknown": Text("There is no run {run_id!r} in {directory}.", "{suggestion}"),
     "engine.run_cancelled": Text(
         "{name}: the run {run} was cancelled.",
-        "Apply again to resume it: a training goes on from its last checkpoint if it has written one.",
+        "Apply again to resume it: a training resumes from its last checkpoint if it has written one.",
     ),
     "engine.source_unreadable": "The source of {module} cannot be read.",
     "engine.core_incomplete": "This module was shipped with a part of the core and cannot install it.",

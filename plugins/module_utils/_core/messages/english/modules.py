@@ -69,7 +69,7 @@ TEXTS: Texts = {
         "Install the component headers with the module toolchain first.",
     ),
     "modules.run_cancelled": "{name}: cancelled.",
-    "modules.apply_again": "Apply again to resume: a training goes on from its last checkpoint if it has written one.",
+    "modules.apply_again": "Apply again to resume: a training resumes from its last checkpoint if it has written one.",
     "modules.run_failed": "{name}: {step}: {problem}",
     "modules.hint_of": "{problem.hint}",
     "modules.log": "Log: {log}",
