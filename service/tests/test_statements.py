@@ -190,8 +190,8 @@ def test_four_edges_say_the_same_of_a_failed_run(service: Service) -> None:
     view = service.lab.engine.observe(run.id).as_dict()
     (line,) = on_the_terminal("job_table", [{**view, "age_seconds": 1}])[2:]
     assert line == f"{run.id}: {message} {hint}"
-    told = by_mcp(service, "llamafactory_status", job_id=run.id)
-    assert told["message"] == message and told["next"].startswith(hint)
+    from_mcp = by_mcp(service, "llamafactory_status", job_id=run.id)
+    assert from_mcp["message"] == message and from_mcp["next"].startswith(hint)
     assert message in pages["en"] and hint in pages["en"] and job["state"]["text"] in pages["en"]
     error = Message.from_stored(view["error"]).render("fr")
     for text in (error.message, error.hint, in_french(job["state"])):
@@ -210,7 +210,7 @@ def test_four_edges_say_the_same_of_a_version_and_of_its_evaluation(
             models = {model["tag"]: model for model in client.get("/api/models").json()["models"]}
             evaluated = {one["tag"]: one for one in client.get("/api/evaluations?name=m").json()["evaluations"]}
             pages = {code: page_of(client, "/models/m", code) for code in ("en", "fr")}
-        told = {tag: by_mcp(service, "llamafactory_evaluation", model=tag) for tag in evaluated}
+        from_mcp = {tag: by_mcp(service, "llamafactory_evaluation", model=tag) for tag in evaluated}
         shown = on_the_terminal("model_table", [model_versions.overview(layout, Ollama(server.url), "m")])
     assert list(models) == tags and set(evaluated) == set(tags[:2])
     states = {line.split()[0]: re.split(r"  +", line)[1] for line in shown[1 : len(tags) + 1]}
@@ -219,10 +219,10 @@ def test_four_edges_say_the_same_of_a_version_and_of_its_evaluation(
         assert model["state"]["text"] in pages["en"] and in_french(model["state"]) in pages["fr"]
     for tag, one in evaluated.items():
         assert f"{tag}: {one['line']['text']}" in shown
-        assert told[tag]["line"] == one["line"]["text"] and one["line"]["text"] in pages["en"]
+        assert from_mcp[tag]["line"] == one["line"]["text"] and one["line"]["text"] in pages["en"]
         assert in_french(one["line"]) in pages["fr"]
-        assert told[tag]["passed"] is one["passed"] is True
-        assert told[tag]["lines"] == [line["text"] for line in one["lines"]]
+        assert from_mcp[tag]["passed"] is one["passed"] is True
+        assert from_mcp[tag]["lines"] == [line["text"] for line in one["lines"]]
 
 
 @pytest.mark.parametrize(
@@ -352,10 +352,10 @@ def test_terminal_and_mcp_promise_no_checkpoint_to_a_run_that_was_stopped_in_the
                 break
             time.sleep(0.2)
         assert client.get(f"/api/jobs/{job_id}/checkpoints").json() == []
-    told = by_mcp(service, "llamafactory_status", job_id=job_id)
-    assert told["message"] == "It was stopped."
+    from_mcp = by_mcp(service, "llamafactory_status", job_id=job_id)
+    assert from_mcp["message"] == "It was stopped."
     terminal_hint = Message("modules.apply_again").text
-    for text in (told["next"], terminal_hint, Message("engine.run_cancelled", name="m", run=job_id).hint):
+    for text in (from_mcp["next"], terminal_hint, Message("engine.run_cancelled", name="m", run=job_id).hint):
         assert "from its last checkpoint if it has written one" in text and "its checkpoint" not in text
 
 
